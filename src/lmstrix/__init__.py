@@ -1,0 +1,72 @@
+"""LMStrix: put local language models to work, knowing what they can really do.
+
+`LMStrix` and `AsyncLMStrix` are the way in; everything is imported on first use, so that
+`import lmstrix` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "2.0.0.dev0"
+
+if TYPE_CHECKING:
+    from lmstrix.client import AsyncLMStrix as AsyncLMStrix
+    from lmstrix.client import LMStrix as LMStrix
+    from lmstrix.errors import LMStrixError as LMStrixError
+    from lmstrix.types import Completion as Completion
+    from lmstrix.types import Fragment as Fragment
+    from lmstrix.types import Instance as Instance
+    from lmstrix.types import LoadConfig as LoadConfig
+    from lmstrix.types import Message as Message
+    from lmstrix.types import Model as Model
+    from lmstrix.types import Overflow as Overflow
+    from lmstrix.types import Role as Role
+    from lmstrix.types import Sampling as Sampling
+    from lmstrix.types import Stats as Stats
+
+_HOME = {
+    "AsyncLMStrix": "lmstrix.client",
+    "Completion": "lmstrix.types",
+    "Fragment": "lmstrix.types",
+    "Instance": "lmstrix.types",
+    "LMStrix": "lmstrix.client",
+    "LMStrixError": "lmstrix.errors",
+    "LoadConfig": "lmstrix.types",
+    "Message": "lmstrix.types",
+    "Model": "lmstrix.types",
+    "Overflow": "lmstrix.types",
+    "Role": "lmstrix.types",
+    "Sampling": "lmstrix.types",
+    "Stats": "lmstrix.types",
+}
+
+__all__ = [  # noqa: RUF022  # sorted as a test asserts: by plain string order
+    "AsyncLMStrix",
+    "Completion",
+    "Fragment",
+    "Instance",
+    "LMStrix",
+    "LMStrixError",
+    "LoadConfig",
+    "Message",
+    "Model",
+    "Overflow",
+    "Role",
+    "Sampling",
+    "Stats",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'lmstrix' has no attribute {name!r}") from None
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
