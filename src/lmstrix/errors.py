@@ -123,9 +123,7 @@ class StoreError(LMStrixError):
 class StoreVersionError(StoreError):
     """The database was written by a newer LMStrix: schema `found`, this one knows `known`."""
 
-    def __init__(
-        self, message: str, *, path: Path, found: int, known: int, hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, path: Path, found: int, known: int, hint: str = "") -> None:
         super().__init__(message, path=path, hint=hint)
         self.found = found
         self.known = known

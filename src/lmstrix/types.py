@@ -169,7 +169,7 @@ class Phase(StrEnum):
 
     LOAD = "load"
     PROMPT = "prompt processing"
-    FIRST_TOKEN = "first token"
+    FIRST_TOKEN = "first token"  # noqa: S105  # a phase, not a secret
     TOKENS = "between tokens"
 
 
