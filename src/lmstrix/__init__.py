@@ -42,7 +42,7 @@ _HOME = {
     "Stats": "lmstrix.types",
 }
 
-__all__ = [  # noqa: RUF022  # sorted as a test asserts: by plain string order
+__all__ = [
     "AsyncLMStrix",
     "Completion",
     "Fragment",

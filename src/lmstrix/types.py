@@ -214,6 +214,7 @@ class StopReason(StrEnum):
     LENGTH = "length"  # max_tokens reached
     CONTEXT = "context full"
     CANCELLED = "cancelled"
+    FAILED = "failed"  # broke off by an error
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):

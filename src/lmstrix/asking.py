@@ -1,0 +1,251 @@
+"""One question from the user's words to the stream: options, load size, retry where it helps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+import msgspec
+from msgspec.structs import replace
+
+from lmstrix.errors import ContextOverflowError, UsageError
+from lmstrix.explain import Explanation, compare_parameters
+from lmstrix.sizes import answer_limit, load_size, wants_prompt_count
+from lmstrix.types import (
+    Fragment,
+    LoadConfig,
+    Message,
+    Overflow,
+    Phase,
+    Progress,
+    Request,
+    Role,
+    Sampling,
+    Stats,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lmstrix.answer import AnswerFlow
+    from lmstrix.config import Timeouts
+    from lmstrix.session import Session
+    from lmstrix.sizes import LoadSize
+    from lmstrix.store import Entry
+    from lmstrix.types import Instance, ProgressListener
+
+
+class AskOptions(TypedDict, total=False):
+    """What can be said beside prompt and model; see `Ask` for meanings and defaults."""
+
+    system_prompt: str | None
+    raw: bool
+    in_ctx: int | str | None
+    out_ctx: int | str | None
+    sampling: Sampling
+    load: LoadConfig
+    overflow: Overflow
+    reload: bool
+    resident: bool
+    timeouts: Timeouts | None
+    on_progress: ProgressListener | None
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One question with everything the user chose.
+
+    `raw` sends a plain completion instead of applying the chat template. `in_ctx` and `out_ctx`
+    are as in `lmstrix.sizes`. `load` adds settings of the load (KV types, memory limit).
+    `reload` loads anew even if an instance is there; `resident` lets a newly loaded instance
+    outlive this process. `timeouts` are per phase, `None` for the settings' own.
+    """
+
+    prompt: str | tuple[Message, ...]
+    system_prompt: str | None = None
+    raw: bool = False
+    in_ctx: int | str | None = None
+    out_ctx: int | str | None = None
+    sampling: Sampling = Sampling()
+    load: LoadConfig = LoadConfig()
+    overflow: Overflow = Overflow.STOP
+    reload: bool = False
+    resident: bool = False
+    timeouts: Timeouts | None = None
+    on_progress: ProgressListener | None = None
+
+    def request(self) -> Request:
+        """The question as a provider takes it. Raises `UsageError` when there is none."""
+        if isinstance(self.prompt, tuple):
+            if self.raw:
+                raise UsageError("A raw completion takes one text, not a list of messages.")
+            if not self.prompt:
+                raise UsageError("There is no message to answer.")
+            messages = self.prompt
+        else:
+            if not self.prompt.strip():
+                raise UsageError(
+                    "The prompt is empty.", hint="Write it as the first argument, or pipe it in."
+                )
+            if self.raw:
+                return Request(prompt=self._raw_text(self.prompt), sampling=self.sampling)
+            messages = (Message(Role.USER, self.prompt),)
+        if self.system_prompt:
+            messages = (Message(Role.SYSTEM, self.system_prompt), *messages)
+        return Request(messages=messages, sampling=self.sampling)
+
+    def _raw_text(self, prompt: str) -> str:
+        return f"{self.system_prompt}\n\n{prompt}" if self.system_prompt else prompt
+
+
+class Asking:
+    """Walks one `Ask` to its answer on one session.
+
+    `safe_tokens` is the context that the memory model calls safe for this model, if known.
+    """
+
+    def __init__(
+        self, ask: Ask, entry: Entry, session: Session, *, safe_tokens: int | None
+    ) -> None:
+        self.ask = ask
+        self.entry = entry
+        self.session = session
+        self.notes: list[str] = []
+        self._request = ask.request()
+        self._size = load_size(
+            ask.in_ctx,
+            declared_tokens=entry.model.declared_context_tokens,
+            result=entry.result,
+            safe_tokens=safe_tokens,
+        )
+
+    async def acquire(self) -> Instance:
+        """The instance that will answer, loaded if need be."""
+        size = self._size
+        loads: list[Progress] = []
+
+        def listen(progress: Progress) -> None:
+            loads.append(progress)
+            if self.ask.on_progress is not None:
+                self.ask.on_progress(progress)
+
+        instance = await self.session.acquire(
+            self.entry.model,
+            replace(self.ask.load, context_tokens=size.tokens),
+            explicit=size.explicit,
+            reload=self.ask.reload,
+            resident=self.ask.resident,
+            on_progress=listen,
+        )
+        if size.note and loads:
+            self.notes.append(size.note)
+        if size.explicit and size.tokens is not None and instance.context_tokens < size.tokens:
+            self.notes.append(
+                f"Asked for a context of {size.tokens:,}; the instance holds "
+                f"{instance.context_tokens:,}."
+            )
+        return instance
+
+    async def prepare(self, instance: Instance) -> Request:
+        """The request with its answer limit, which may depend on the instance."""
+        ask, request = self.ask, self._request
+        counts = wants_prompt_count(ask.out_ctx)
+        tokens = await self.session.count_prompt(instance, request) if counts else None
+        limit = answer_limit(
+            ask.out_ctx, context_tokens=instance.context_tokens, prompt_tokens=tokens
+        )
+        if limit is None:
+            return request
+        return replace(request, sampling=replace(request.sampling, max_tokens=limit))
+
+    async def run(self, flow: AnswerFlow) -> None:
+        """Fill `flow` with the answer."""
+        flow.model = self.entry.model.key
+        flow.notes = self.notes
+        flow.instance = instance = await self.acquire()
+        request = await self.prepare(instance)
+        try:
+            await self._stream(flow, instance, request)
+        except ContextOverflowError as error:
+            if flow.fragments:
+                raise
+            flow.instance = instance = await self._larger(instance, error)
+            if self.ask.overflow is not Overflow.STOP and not self._fits(instance, error):
+                request, note = await self.session.shorten(
+                    instance, await self.prepare(instance), self.ask.overflow
+                )
+                self.notes.append(note)
+            await self._stream(flow, instance, request)
+
+    async def explain(self) -> Explanation:
+        """What `run` would send, without sending it."""
+        instance = await self.acquire()
+        request = await self.prepare(instance)
+        provider = self.session.provider
+        rendered = await provider.render(instance, request)
+        tokens = len(await provider.tokenize(instance, rendered))
+        return Explanation(
+            model=self.entry.model.key,
+            instance=instance,
+            rendered=rendered,
+            prompt_tokens=tokens,
+            context_tokens=instance.context_tokens,
+            wire=provider.wire_request(instance, request),
+            parameters=compare_parameters(
+                request.sampling, await provider.sampling_defaults(instance)
+            ),
+            notes=tuple(self.notes),
+        )
+
+    async def _stream(self, flow: AnswerFlow, instance: Instance, request: Request) -> None:
+        listen = self.ask.on_progress
+        stream = self.session.stream(instance, request, timeouts=self.ask.timeouts)
+        flow.sending()
+        try:
+            async for item in stream:
+                if type(item) is Fragment:
+                    flow.add(item)
+                elif isinstance(item, Stats):
+                    flow.finish(item)
+                elif isinstance(item, Progress):
+                    if item.phase is Phase.PROMPT and item.fraction == 1:
+                        flow.prompt_done()
+                    if listen is not None:
+                        listen(item)
+        finally:
+            await stream.aclose()
+
+    async def _larger(self, instance: Instance, error: ContextOverflowError) -> Instance:
+        """An instance of the best known size, when the loaded one was smaller by chance."""
+        best = self._size.tokens or self.entry.model.declared_context_tokens
+        if self._size.explicit or best is None or best <= instance.context_tokens:
+            if self.ask.overflow is Overflow.STOP:
+                raise _with_advice(error, self._size)
+            return instance
+        if best < error.prompt_tokens and self.ask.overflow is Overflow.STOP:
+            raise _with_advice(error, self._size)
+        self.notes.append(
+            f"The loaded instance held {instance.context_tokens:,}; loaded it again with {best:,}."
+        )
+        return await self.session.acquire(
+            self.entry.model,
+            replace(self.ask.load, context_tokens=best),
+            reload=True,
+            resident=self.ask.resident,
+            on_progress=self.ask.on_progress,
+        )
+
+    @staticmethod
+    def _fits(instance: Instance, error: ContextOverflowError) -> bool:
+        return error.prompt_tokens < instance.context_tokens
+
+
+def _with_advice(error: ContextOverflowError, size: LoadSize) -> ContextOverflowError:
+    larger = "a larger --in_ctx" if size.explicit else "--in_ctx with more tokens"
+    error.hint = (
+        f"Shorten the prompt, load {larger}, or let it be cut: --overflow middle or rolling."
+    )
+    return error
+
+
+def as_prompt(prompt: str | Sequence[Message]) -> str | tuple[Message, ...]:
+    """A prompt as `Ask` holds it."""
+    return prompt if isinstance(prompt, str) else tuple(prompt)

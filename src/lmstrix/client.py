@@ -1,0 +1,680 @@
+"""The way in: one method per user intention, asynchronous and synchronous as twins.
+
+Nothing is opened, imported or started before a method needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from lmstrix.config import Places, Settings, load_settings
+from lmstrix.errors import ModelNotFoundError, NotFoundError, UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Unpack
+
+    from lmstrix.answer import Answer, AnswerFlow, SyncAnswer
+    from lmstrix.asking import Asking, AskOptions
+    from lmstrix.context.fit import Fit
+    from lmstrix.context.options import TestOptions
+    from lmstrix.context.runner import EventListener, TestPlan
+    from lmstrix.explain import Explanation
+    from lmstrix.providers import Provider
+    from lmstrix.registry.scan import ScanReport
+    from lmstrix.results import TestResult
+    from lmstrix.session import Session
+    from lmstrix.store import Entry, Store
+    from lmstrix.types import (
+        Completion,
+        Instance,
+        LoadConfig,
+        Message,
+        Model,
+        ProgressListener,
+    )
+
+T = TypeVar("T")
+
+LAST_USED = "last_used_model"
+KV_TYPES = ("f16", "q8_0", "q4_0")
+
+
+class AsyncLMStrix:
+    """LMStrix for programs with an event loop. Use it with `async with`.
+
+    `places` says where data and settings live (default: the platform's folders, or
+    `LMSTRIX_HOME`), `settings` what is set (default: read from environment and files). What
+    this object loads ends with it, unless loaded as resident.
+    """
+
+    def __init__(
+        self,
+        *,
+        places: Places | None = None,
+        settings: Settings | None = None,
+        store_path: Path | None = None,
+    ) -> None:
+        self.places = places if places is not None else Places.locate()
+        self.settings = settings if settings is not None else load_settings(self.places).settings
+        self._store_path = store_path or self.places.database
+        self._opened_store: Store | None = None
+        self._found_providers: tuple[Provider, ...] | None = None
+        self.problems: tuple[str, ...] = ()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every instance this object owns and close the store."""
+        providers, self._found_providers = self._found_providers or (), None
+        for provider in providers:
+            await provider.aclose()
+        if self._opened_store is not None:
+            self._opened_store.close()
+            self._opened_store = None
+
+    # Registry
+
+    async def scan(
+        self,
+        *,
+        timeout_s: float | None = None,
+        provider: str | None = None,
+        server: str | None = None,
+        refresh: bool = False,
+        update: bool = True,
+    ) -> ScanReport:
+        """Find the models of every provider and remember them.
+
+        `provider` and `server` limit where to look; `update=False` only reports. A provider
+        that cannot be reached is in the report, not an error; its models stay as they were.
+        """
+        from lmstrix.registry.scan import scan
+
+        wanted = self._providers(provider=provider, server=server)
+        return await scan(self._store, wanted, timeout_s=timeout_s, refresh=refresh, update=update)
+
+    async def list_models(
+        self,
+        filter: str = "",  # noqa: A002  # the name users know from the command line
+        *,
+        keywords: Sequence[str] = (),
+        sort: str = "id",
+        reverse: bool = False,
+    ) -> list[Entry]:
+        """The models in the store, filtered and sorted; no server is asked.
+
+        Raises `FilterError` for a filter or sort that cannot be read.
+        """
+        from lmstrix.registry import matches_keywords, parse_filter, sort_entries
+
+        wanted = parse_filter(filter)
+        chosen = [
+            entry
+            for entry in self._store.entries()
+            if wanted.matches(entry) and matches_keywords(entry, keywords)
+        ]
+        return sort_entries(chosen, sort, reverse=reverse)
+
+    async def find(self, model: str) -> Entry:
+        """The one model that answers to `model`: key, path, alias or unique beginning.
+
+        A path to a GGUF file need not have been scanned. Raises `ModelNotFoundError` or
+        `AmbiguousModelError`.
+        """
+        from lmstrix.registry.find import find_entry, find_path
+
+        try:
+            return find_entry(model, self._store.entries(), aliases=self.settings.aliases)
+        except ModelNotFoundError:
+            path = find_path(model)
+            if path is None:
+                raise
+            return self._entry_of_file(path)
+
+    # Context
+
+    async def fit(
+        self,
+        model: str,
+        *,
+        kv_types: Sequence[str] = KV_TYPES,
+        memory_limit_bytes: int | None = None,
+    ) -> Fit:
+        """The largest context that should fit this machine's memory, per KV cache type.
+
+        Nothing is loaded. Raises `UnsupportedError` for a model without a readable file.
+        """
+        entry = await self.find(model)
+        return self._fit(entry.model, kv_types, memory_limit_bytes)
+
+    async def plan_test(self, model: str, *, options: TestOptions | None = None) -> TestPlan:
+        """What `test_model` would do, without loading anything."""
+        from lmstrix.context.options import TestOptions
+        from lmstrix.context.runner import plan_test
+
+        entry = await self.find(model)
+        return await plan_test(
+            entry,
+            self._provider_of(entry.model),
+            self._store,
+            options or TestOptions(),
+            settings=self.settings,
+            places=self.places,
+        )
+
+    async def test_model(
+        self,
+        model: str,
+        *,
+        options: TestOptions | None = None,
+        on_event: EventListener | None = None,
+    ) -> TestResult:
+        """Find the true context of one model: loadable, processable, effective.
+
+        Resumes an interrupted test from its journal. Raises `BusyError` when another process
+        tests this model.
+        """
+        from lmstrix.context.options import TestOptions
+        from lmstrix.context.runner import test_model
+
+        entry = await self.find(model)
+        return await test_model(
+            entry,
+            self._provider_of(entry.model),
+            self._store,
+            options or TestOptions(),
+            settings=self.settings,
+            places=self.places,
+            on_event=on_event,
+        )
+
+    async def test_models(
+        self,
+        models: Sequence[str] | None = None,
+        *,
+        options: TestOptions | None = None,
+        on_event: EventListener | None = None,
+    ) -> list[TestResult]:
+        """Test several models (`None`: all), cheapest first; one's failure stops no other."""
+        from lmstrix.context.options import TestOptions
+        from lmstrix.context.runner import test_models
+
+        if models is None:
+            entries = [entry for entry in self._store.entries() if entry.missing_since is None]
+        else:
+            entries = [await self.find(model) for model in models]
+        return await test_models(
+            entries,
+            self._provider_of,
+            self._store,
+            options or TestOptions(),
+            settings=self.settings,
+            places=self.places,
+            on_event=on_event,
+        )
+
+    # Answers
+
+    async def infer(
+        self, prompt: str, model: str | None = None, **options: Unpack[AskOptions]
+    ) -> Completion:
+        """One prompt, one whole answer. `model` absent: the one used last.
+
+        Raises `ModelNotFoundError`, `LoadError`, `ContextOverflowError`, `StalledError`,
+        `EngineDiedError`.
+        """
+        async with self.stream(prompt, model, **options) as answer:
+            return await answer.completion()
+
+    async def chat(
+        self, messages: Sequence[Message], model: str | None = None, **options: Unpack[AskOptions]
+    ) -> Completion:
+        """The answer to a conversation; otherwise as `infer`."""
+        async with self.stream(messages, model, **options) as answer:
+            return await answer.completion()
+
+    def stream(
+        self,
+        prompt: str | Sequence[Message],
+        model: str | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Answer:
+        """An answer whose fragments are read with `async for` as they are made."""
+        from lmstrix.answer import Answer, AnswerFlow
+
+        flow = AnswerFlow()
+        return Answer(flow, self._pump(flow, prompt, model, options))
+
+    async def explain(
+        self,
+        prompt: str | Sequence[Message],
+        model: str | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Explanation:
+        """Exactly what `infer` would send, and where each value comes from; sends nothing."""
+        return await (await self._asking(prompt, model, options)).explain()
+
+    async def embed(
+        self, texts: Sequence[str], model: str, *, resident: bool = False
+    ) -> list[list[float]]:
+        """One vector per text. Raises `UnsupportedError` for a model that makes none."""
+        from lmstrix.types import LoadConfig, ModelType
+
+        entry = await self.find(model)
+        if entry.model.type is not ModelType.EMBEDDING:
+            raise UnsupportedError(
+                f"{entry.model.key} is not an embedding model.",
+                hint="See `lmstrix list --filter type:embedding`.",
+            )
+        session = self._session(self._provider_of(entry.model))
+        config = LoadConfig(context_tokens=entry.model.declared_context_tokens)
+        instance = await session.acquire(entry.model, config, resident=resident)
+        return [list(vector) for vector in await session.provider.embed(instance, texts)]
+
+    # Instances
+
+    async def load(
+        self,
+        model: str,
+        *,
+        in_ctx: int | str | None = None,
+        config: LoadConfig | None = None,
+        instance_id: str | None = None,
+        resident: bool = False,
+        on_progress: ProgressListener | None = None,
+    ) -> Instance:
+        """Load a model, even if an instance of it is there already.
+
+        `in_ctx` is N, N%, 0 (the provider's default) or `None` (the tested limit, else what
+        should fit). A resident instance outlives this object until idle for its TTL.
+        """
+        from msgspec.structs import replace
+
+        from lmstrix.sizes import load_size
+        from lmstrix.types import LoadConfig
+
+        entry = await self.find(model)
+        config = config or LoadConfig()
+        size = load_size(
+            in_ctx,
+            declared_tokens=entry.model.declared_context_tokens,
+            result=entry.result,
+            safe_tokens=self._safe_tokens(entry.model, config) if in_ctx is None else None,
+        )
+        return await self._provider_of(entry.model).load(
+            entry.model,
+            replace(config, context_tokens=size.tokens),
+            instance_id=instance_id,
+            resident=resident,
+            on_progress=on_progress,
+        )
+
+    async def unload(self, instance: str | None = None, *, all: bool = False) -> list[str]:  # noqa: A002  # as on the command line
+        """Unload an instance by its id, every instance of a model, or `all`; gives their ids.
+
+        Raises `NotFoundError` when nothing is loaded by that name.
+        """
+        if (instance is None) is not all:
+            raise UsageError("Say which instance to unload, or all, not both.")
+        loaded = await self._loaded()
+        chosen = [
+            (provider, found)
+            for provider, found in loaded
+            if all or instance in (found.id, found.model_key)
+        ]
+        if not chosen and instance is not None:
+            ids = ", ".join(found.id for _, found in loaded) or "nothing"
+            raise NotFoundError(
+                f"Nothing is loaded by the name {instance!r}.", hint=f"Loaded: {ids}."
+            )
+        for provider, found in chosen:
+            await provider.unload(found.id)
+        return [found.id for _, found in chosen]
+
+    async def instances(self) -> list[Instance]:
+        """Every loaded instance of every provider."""
+        return [found for _, found in await self._loaded()]
+
+    # Inside
+
+    @property
+    def _store(self) -> Store:
+        if self._opened_store is None:
+            from lmstrix.store import Store
+
+            self._opened_store = Store.open(self._store_path)
+        return self._opened_store
+
+    def _providers(
+        self, *, provider: str | None = None, server: str | None = None
+    ) -> list[Provider]:
+        if self._found_providers is None:
+            from lmstrix.providers.found import find_providers
+
+            found, self.problems = find_providers(self.settings, self.places)
+            self._found_providers = tuple(found)
+        provider, server = provider or self.settings.provider, server or self.settings.server
+        chosen = [
+            one
+            for one in self._found_providers
+            if provider in (None, one.name) and server in (None, one.server)
+        ]
+        if not chosen:
+            names = ", ".join(sorted({one.name for one in self._found_providers}))
+            raise NotFoundError(
+                f"No provider {provider or ''} at {server or 'any server'}.",
+                hint=f"There is: {names}." if names else "",
+            )
+        return chosen
+
+    def _provider_of(self, model: Model) -> Provider:
+        for provider in self._providers(provider=model.provider, server=model.server):
+            return provider
+        raise AssertionError("_providers gives at least one or raises")
+
+    def _session(self, provider: Provider, on: Settings | None = None) -> Session:
+        from lmstrix.session import Session
+
+        return Session(provider, (on or self.settings).timeouts)
+
+    async def _loaded(self) -> list[tuple[Provider, Instance]]:
+        return [
+            (provider, instance)
+            for provider in self._providers()
+            for instance in await provider.list_instances()
+        ]
+
+    def _entry_of_file(self, path: Path) -> Entry:
+        from lmstrix.gguf import describe
+        from lmstrix.store import Entry
+
+        provider = self._providers(provider="embedded")[0]
+        model = describe(path, provider=provider.name, server=provider.server, folder=path.parent)
+        return Entry(model=model, added_at=0.0, seen_at=0.0)
+
+    def _fit(self, model: Model, kv_types: Sequence[str], memory_limit_bytes: int | None) -> Fit:
+        from pathlib import Path
+
+        from lmstrix.context.fit import fit, machine_memory
+        from lmstrix.gguf import read_header
+
+        if model.path is None or model.format != "gguf":
+            raise UnsupportedError(
+                f"{model.key} has no GGUF file to read, so nothing can be predicted.",
+                hint=f"Measure it: lmstrix test {model.key}",
+            )
+        cap = memory_limit_bytes or self.settings.embedded.memory_limit_bytes
+        memory = machine_memory(cap)
+        return fit(read_header(Path(model.path)), memory=memory, kv_types=tuple(kv_types))
+
+    def _safe_tokens(self, model: Model, config: LoadConfig) -> int | None:
+        if model.path is None:
+            return None
+        predicted = self._fit(model, (config.kv_type_k or "f16",), config.memory_limit_bytes)
+        return predicted.rows[0].context_tokens
+
+    async def _asking(
+        self, prompt: str | Sequence[Message], model: str | None, options: AskOptions
+    ) -> Asking:
+        from lmstrix.asking import Ask, Asking, as_prompt
+
+        ask = Ask(prompt=as_prompt(prompt), **options)
+        ask.request()  # a prompt that cannot be sent is refused before anything is loaded
+        entry = await self.find(model or self._last_used())
+        blind = ask.in_ctx is None and entry.result is None
+        safe = self._safe_tokens(entry.model, ask.load) if blind else None
+        session = self._session(self._provider_of(entry.model))
+        return Asking(ask, entry, session, safe_tokens=safe)
+
+    def _pump(
+        self,
+        flow: AnswerFlow,
+        prompt: str | Sequence[Message],
+        model: str | None,
+        options: AskOptions,
+    ) -> Callable[[], Coroutine[None, None, None]]:
+        async def pump() -> None:
+            asking = await self._asking(prompt, model, options)
+            await asking.run(flow)
+            self._store.set_state(LAST_USED, asking.entry.model.key)
+
+        return pump
+
+    def _last_used(self) -> str:
+        last = self._store.get_state(LAST_USED)
+        if last is None:
+            raise ModelNotFoundError(
+                "No model was named, and none was used before.",
+                query="",
+                hint="See `lmstrix list`, then name one: lmstrix infer PROMPT MODEL",
+            )
+        return last
+
+
+class LMStrix:
+    """LMStrix for programs without an event loop: `AsyncLMStrix`, method for method.
+
+    Runs its own loop in a background thread; may be used from several threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        places: Places | None = None,
+        settings: Settings | None = None,
+        store_path: Path | None = None,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="lmstrix", daemon=True)
+        self._inner = AsyncLMStrix(places=places, settings=settings, store_path=store_path)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every instance this object owns, close the store, stop the loop."""
+        if self._loop.is_closed():
+            return
+        self._run(self._inner.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def places(self) -> Places:
+        """Where data and settings live."""
+        return self._inner.places
+
+    @property
+    def settings(self) -> Settings:
+        """What is set."""
+        return self._inner.settings
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Plugins that could not be used, one sentence each."""
+        return self._inner.problems
+
+    def scan(
+        self,
+        *,
+        timeout_s: float | None = None,
+        provider: str | None = None,
+        server: str | None = None,
+        refresh: bool = False,
+        update: bool = True,
+    ) -> ScanReport:
+        """As `AsyncLMStrix.scan`."""
+        return self._run(
+            self._inner.scan(
+                timeout_s=timeout_s,
+                provider=provider,
+                server=server,
+                refresh=refresh,
+                update=update,
+            )
+        )
+
+    def list_models(
+        self,
+        filter: str = "",  # noqa: A002  # the name users know from the command line
+        *,
+        keywords: Sequence[str] = (),
+        sort: str = "id",
+        reverse: bool = False,
+    ) -> list[Entry]:
+        """As `AsyncLMStrix.list_models`."""
+        return self._run(
+            self._inner.list_models(filter, keywords=keywords, sort=sort, reverse=reverse)
+        )
+
+    def find(self, model: str) -> Entry:
+        """As `AsyncLMStrix.find`."""
+        return self._run(self._inner.find(model))
+
+    def fit(
+        self,
+        model: str,
+        *,
+        kv_types: Sequence[str] = KV_TYPES,
+        memory_limit_bytes: int | None = None,
+    ) -> Fit:
+        """As `AsyncLMStrix.fit`."""
+        return self._run(
+            self._inner.fit(model, kv_types=kv_types, memory_limit_bytes=memory_limit_bytes)
+        )
+
+    def plan_test(self, model: str, *, options: TestOptions | None = None) -> TestPlan:
+        """As `AsyncLMStrix.plan_test`."""
+        return self._run(self._inner.plan_test(model, options=options))
+
+    def test_model(
+        self,
+        model: str,
+        *,
+        options: TestOptions | None = None,
+        on_event: EventListener | None = None,
+    ) -> TestResult:
+        """As `AsyncLMStrix.test_model`; `on_event` is called on the loop's thread."""
+        return self._run(self._inner.test_model(model, options=options, on_event=on_event))
+
+    def test_models(
+        self,
+        models: Sequence[str] | None = None,
+        *,
+        options: TestOptions | None = None,
+        on_event: EventListener | None = None,
+    ) -> list[TestResult]:
+        """As `AsyncLMStrix.test_models`; `on_event` is called on the loop's thread."""
+        return self._run(self._inner.test_models(models, options=options, on_event=on_event))
+
+    def infer(
+        self, prompt: str, model: str | None = None, **options: Unpack[AskOptions]
+    ) -> Completion:
+        """As `AsyncLMStrix.infer`."""
+        with self.stream(prompt, model, **options) as answer:
+            return answer.completion()
+
+    def chat(
+        self, messages: Sequence[Message], model: str | None = None, **options: Unpack[AskOptions]
+    ) -> Completion:
+        """As `AsyncLMStrix.chat`."""
+        with self.stream(messages, model, **options) as answer:
+            return answer.completion()
+
+    def stream(
+        self,
+        prompt: str | Sequence[Message],
+        model: str | None = None,
+        **options: Unpack[AskOptions],
+    ) -> SyncAnswer:
+        """An answer whose fragments are read with `for` as they are made."""
+        from lmstrix.answer import AnswerFlow, SyncAnswer
+
+        flow = AnswerFlow()
+        return SyncAnswer(flow, self._inner._pump(flow, prompt, model, options), self._loop)  # noqa: SLF001  # its own twin
+
+    def explain(
+        self,
+        prompt: str | Sequence[Message],
+        model: str | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Explanation:
+        """As `AsyncLMStrix.explain`."""
+        return self._run(self._inner.explain(prompt, model, **options))
+
+    def embed(
+        self, texts: Sequence[str], model: str, *, resident: bool = False
+    ) -> list[list[float]]:
+        """As `AsyncLMStrix.embed`."""
+        return self._run(self._inner.embed(texts, model, resident=resident))
+
+    def load(
+        self,
+        model: str,
+        *,
+        in_ctx: int | str | None = None,
+        config: LoadConfig | None = None,
+        instance_id: str | None = None,
+        resident: bool = False,
+        on_progress: ProgressListener | None = None,
+    ) -> Instance:
+        """As `AsyncLMStrix.load`; `on_progress` is called on the loop's thread."""
+        return self._run(
+            self._inner.load(
+                model,
+                in_ctx=in_ctx,
+                config=config,
+                instance_id=instance_id,
+                resident=resident,
+                on_progress=on_progress,
+            )
+        )
+
+    def unload(self, instance: str | None = None, *, all: bool = False) -> list[str]:  # noqa: A002  # as on the command line
+        """As `AsyncLMStrix.unload`."""
+        return self._run(self._inner.unload(instance, all=all))
+
+    def instances(self) -> list[Instance]:
+        """As `AsyncLMStrix.instances`."""
+        return self._run(self._inner.instances())
+
+    def _run(self, work: Coroutine[None, None, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            while True:
+                try:
+                    return future.result(_INTERRUPTIBLE_S)
+                except TimeoutError:
+                    if future.done():
+                        raise
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+
+# Windows delivers Ctrl-C to a waiting main thread only when the wait ends.
+_INTERRUPTIBLE_S = 0.5

@@ -1,0 +1,252 @@
+"""Get an instance, then an answer from it: reuse or load, stream, notice stalls, make it fit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from lmstrix.errors import ContextOverflowError, StalledError
+from lmstrix.stall import StallClock
+from lmstrix.types import Message, Overflow, Phase, Role
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from lmstrix.config import Timeouts
+    from lmstrix.providers import Provider
+    from lmstrix.types import (
+        Instance,
+        LoadConfig,
+        Model,
+        Progress,
+        ProgressListener,
+        Request,
+        StreamItem,
+    )
+
+_CUT_MARK = "\n[…]\n"
+_PROMPT_SLACK_TOKENS = 16  # tokenizing a piece alone can differ from tokenizing it in place
+
+
+class _Watchdog:
+    """Cancels the waiting task once its `StallClock` runs out; idle while nobody waits.
+
+    The timer is re-armed only when it fires, so an item of the stream costs no timer call.
+    """
+
+    def __init__(self, clock: StallClock, loop: asyncio.AbstractEventLoop) -> None:
+        self.waiting: asyncio.Task[object] | None = None
+        self.stalled = False
+        self._clock = clock
+        self._loop = loop
+        self._timer = loop.call_at(clock.deadline, self._check)
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        now = self._loop.time()
+        if self.waiting is not None and now >= self._clock.deadline:
+            self.stalled = True
+            self.waiting.cancel()
+            return
+        again = max(self._clock.deadline, now + 0.001) if self.waiting else now + 1.0
+        self._timer = self._loop.call_at(again, self._check)
+
+
+class Session:
+    """One provider as a source of answers. Holds no state of its own beside the two."""
+
+    def __init__(self, provider: Provider, timeouts: Timeouts) -> None:
+        self.provider = provider
+        self.timeouts = timeouts
+
+    async def acquire(
+        self,
+        model: Model,
+        config: LoadConfig,
+        *,
+        explicit: bool = False,
+        reload: bool = False,
+        resident: bool = False,
+        on_progress: ProgressListener | None = None,
+    ) -> Instance:
+        """An instance of `model`: one that is loaded already if it will do, else a new one.
+
+        Without `explicit` any loaded instance does whose settings do not contradict `config`;
+        with it the context must be the one asked for. An instance that will not do is unloaded
+        first, as is any with `reload`. Raises `LoadError`, `StalledError`.
+        """
+        for instance in await self.provider.list_instances():
+            if instance.model_key != model.key or instance.server != model.server:
+                continue
+            if not reload and _will_do(instance, config, model, explicit=explicit):
+                return instance
+            await self.provider.unload(instance.id)
+        return await self._load(model, config, resident=resident, on_progress=on_progress)
+
+    async def _load(
+        self,
+        model: Model,
+        config: LoadConfig,
+        *,
+        resident: bool,
+        on_progress: ProgressListener | None,
+    ) -> Instance:
+        loop = asyncio.get_running_loop()
+        clock = StallClock(self.timeouts, now=loop.time(), phase=Phase.LOAD)
+
+        def listen(progress: Progress) -> None:
+            clock.saw(progress, loop.time())
+            if on_progress is not None:
+                on_progress(progress)
+
+        watchdog = _Watchdog(clock, loop)
+        watchdog.waiting = task = _this_task()
+        try:
+            return await self.provider.load(model, config, resident=resident, on_progress=listen)
+        except asyncio.CancelledError:
+            if not watchdog.stalled:
+                raise
+            task.uncancel()
+            raise _stalled(clock, f"Loading {model.key}") from None
+        finally:
+            watchdog.close()
+
+    async def stream(
+        self, instance: Instance, request: Request, *, timeouts: Timeouts | None = None
+    ) -> AsyncGenerator[StreamItem, None]:
+        """The provider's stream, ended by `StalledError` when a phase stays silent too long.
+
+        Only time spent waiting for the server counts, not what the reader does between items.
+        """
+        loop = asyncio.get_running_loop()
+        clock = StallClock(timeouts or self.timeouts, now=loop.time())
+        watchdog = _Watchdog(clock, loop)
+        source = self.provider.stream(instance, request)
+        try:
+            while True:
+                clock.resume(loop.time())
+                watchdog.waiting = task = _this_task()
+                try:
+                    item = await anext(source)
+                except StopAsyncIteration:
+                    return
+                except asyncio.CancelledError:
+                    if not watchdog.stalled:
+                        raise
+                    task.uncancel()
+                    raise _stalled(clock, f"The answer of {instance.model_key}") from None
+                finally:
+                    watchdog.waiting = None
+                clock.saw(item, loop.time())
+                yield item
+        finally:
+            watchdog.close()
+            await source.aclose()
+
+    async def count_prompt(self, instance: Instance, request: Request) -> int:
+        """How many tokens the rendered prompt has, by the model's own tokenizer."""
+        text = await self.provider.render(instance, request)
+        return len(await self.provider.tokenize(instance, text))
+
+    async def shorten(
+        self, instance: Instance, request: Request, overflow: Overflow
+    ) -> tuple[Request, str]:
+        """Cut the prompt until it fits, and say in a sentence what was cut.
+
+        `MIDDLE` takes from the middle of the longest text; `ROLLING` drops the oldest messages
+        but the system prompt, then the beginning of the last one. A quarter of the context, at
+        most 512 tokens, is kept free for the answer (all of `max_tokens` when that is less).
+        Raises `ContextOverflowError` when even that does not help.
+        """
+        context = instance.context_tokens
+        reserve = min(context // 4, 512, request.sampling.max_tokens or 512)
+        before = count = await self.count_prompt(instance, request)
+        while count > context - reserve:
+            excess = count - (context - reserve) + _PROMPT_SLACK_TOKENS
+            shorter = (
+                await self._cut_middle(instance, request, excess)
+                if overflow is Overflow.MIDDLE
+                else await self._roll(instance, request, excess)
+            )
+            left = count if shorter is None else await self.count_prompt(instance, shorter)
+            if shorter is None or left >= count:
+                raise ContextOverflowError(
+                    f"The prompt has {before:,} tokens, the instance holds {context:,}, and "
+                    f"what may be cut ({overflow}) is not enough.",
+                    prompt_tokens=before,
+                    context_tokens=context,
+                    hint="Load a larger context with --in_ctx.",
+                )
+            request, count = shorter, left
+        where = "the middle" if overflow is Overflow.MIDDLE else "the beginning"
+        return request, f"Cut {before - count:,} of {before:,} prompt tokens from {where}."
+
+    async def _cut_middle(
+        self, instance: Instance, request: Request, excess: int
+    ) -> Request | None:
+        texts = _texts(request)
+        longest = max(range(len(texts)), key=lambda i: len(texts[i]))
+        tokens = await self.provider.tokenize(instance, texts[longest])
+        keep = len(tokens) - excess - _PROMPT_SLACK_TOKENS
+        if keep <= 0:
+            return None
+        head = await self.provider.detokenize(instance, tokens[: (keep + 1) // 2])
+        tail = await self.provider.detokenize(instance, tokens[len(tokens) - keep // 2 :])
+        return _with_text(request, longest, head + _CUT_MARK + tail)
+
+    async def _roll(self, instance: Instance, request: Request, excess: int) -> Request | None:
+        messages = request.messages
+        oldest = next((i for i, m in enumerate(messages[:-1]) if m.role is not Role.SYSTEM), None)
+        if oldest is not None:
+            return replace(request, messages=messages[:oldest] + messages[oldest + 1 :])
+        last = len(_texts(request)) - 1
+        tokens = await self.provider.tokenize(instance, _texts(request)[last])
+        if len(tokens) <= excess:
+            return None
+        kept = await self.provider.detokenize(instance, tokens[excess:])
+        return _with_text(request, last, kept)
+
+
+def _will_do(instance: Instance, config: LoadConfig, model: Model, *, explicit: bool) -> bool:
+    """Whether a loaded instance serves where `config` was asked for."""
+    for setting in ("kv_type_k", "kv_type_v", "flash_attention", "memory_limit_bytes"):
+        wanted = getattr(config, setting)
+        if wanted is not None and wanted != getattr(instance.config, setting):
+            return False
+    if not explicit or config.context_tokens is None:
+        return True
+    most = model.declared_context_tokens or config.context_tokens
+    return instance.context_tokens == min(config.context_tokens, most)
+
+
+def _texts(request: Request) -> Sequence[str]:
+    if request.prompt is not None:
+        return (request.prompt,)
+    return [message.content for message in request.messages]
+
+
+def _with_text(request: Request, index: int, text: str) -> Request:
+    if request.prompt is not None:
+        return replace(request, prompt=text)
+    messages = list(request.messages)
+    messages[index] = Message(messages[index].role, text)
+    return replace(request, messages=tuple(messages))
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def _stalled(clock: StallClock, what: str) -> StalledError:
+    return StalledError(
+        f"{what} stalled: nothing happened for {clock.limit_s:g} s ({clock.phase}).",
+        phase=clock.phase,
+        after_s=clock.limit_s,
+        hint="Allow more with --stream-timeout, or see `lmstrix doctor`.",
+    )

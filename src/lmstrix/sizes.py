@@ -1,0 +1,124 @@
+"""How much context to load and how long an answer may be: what users write, made into numbers.
+
+Pure: everything a decision needs is passed in.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lmstrix.errors import UsageError
+
+if TYPE_CHECKING:
+    from lmstrix.results import TestResult
+
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_COUNT = re.compile(r"\d+")
+
+
+class LoadSize(msgspec.Struct, frozen=True, kw_only=True):
+    """The context to load. `tokens` is `None` for the provider's default.
+
+    `explicit` means the user named it, so an instance of another size will not do.
+    """
+
+    tokens: int | None
+    explicit: bool = False
+    note: str = ""
+
+
+def load_size(
+    wanted: int | str | None,
+    *,
+    declared_tokens: int | None,
+    result: TestResult | None = None,
+    safe_tokens: int | None = None,
+) -> LoadSize:
+    """The context size for `--in_ctx` as written: N, N%, 0, or `None` for the best known.
+
+    Without a wish it is the tested limit, else `safe_tokens` (what the memory model calls
+    safe), up to the declared context; `note` says so when that is less than declared. Raises
+    `UsageError` for anything else.
+    """
+    if wanted is None:
+        return _best_known(declared_tokens, result, safe_tokens)
+    text = str(wanted).strip()
+    if match := _PERCENT.fullmatch(text):
+        share = float(match[1])
+        if not 0 < share <= 100:
+            raise UsageError(
+                f"--in_ctx {text}: a percentage must be above 0 and at most 100.",
+                hint="Write a number of tokens to load more than the model declares.",
+            )
+        if declared_tokens is None:
+            raise UsageError(
+                f"--in_ctx {text}: this model declares no context to take a percentage of.",
+                hint="Write the context as a number of tokens.",
+            )
+        return LoadSize(tokens=max(1, int(declared_tokens * share / 100)), explicit=True)
+    if _COUNT.fullmatch(text):
+        tokens = int(text)
+        if tokens == 0:
+            return LoadSize(tokens=None)
+        return LoadSize(tokens=tokens, explicit=True)
+    raise UsageError(
+        f"--in_ctx {text}: expected a number of tokens, a percentage or 0.",
+        hint="For example --in_ctx 8192, --in_ctx 50%, or --in_ctx 0 for the provider's default.",
+    )
+
+
+def _best_known(
+    declared: int | None, result: TestResult | None, safe_tokens: int | None
+) -> LoadSize:
+    tested = result.usable_tokens if result is not None else None
+    if tested is not None:
+        if declared is not None and tested < declared:
+            note = f"Context {tested:,} of the declared {declared:,}: the tested limit."
+            return LoadSize(tokens=tested, note=note)
+        return LoadSize(tokens=tested)
+    if safe_tokens is None:
+        return LoadSize(tokens=declared)
+    if declared is None or declared <= safe_tokens:
+        return LoadSize(tokens=declared if declared is not None else safe_tokens)
+    note = f"Context {safe_tokens:,} of the declared {declared:,}: what fits this machine's memory."
+    return LoadSize(tokens=safe_tokens, note=note)
+
+
+def answer_limit(
+    wanted: int | str | None, *, context_tokens: int, prompt_tokens: int | None = None
+) -> int | None:
+    """The most tokens an answer may have for `--out_ctx` as written; `None` means no limit.
+
+    N is taken as it is, N% is of the instance's context, `max` is all that the prompt leaves
+    (needs `prompt_tokens`); absent, `auto` and -1 let the model stop by itself. Raises
+    `UsageError` for anything else.
+    """
+    text = "auto" if wanted is None else str(wanted).strip().lower()
+    if text in ("auto", "-1"):
+        return None
+    if text == "max":
+        if prompt_tokens is None:
+            return None
+        return max(1, context_tokens - prompt_tokens)
+    if match := _PERCENT.fullmatch(text):
+        share = float(match[1])
+        if not 0 < share <= 100:
+            raise UsageError(
+                f"--out_ctx {text}: a percentage must be above 0 and at most 100.",
+                hint="The answer cannot be longer than the context that also holds the prompt.",
+            )
+        return max(1, int(context_tokens * share / 100))
+    if _COUNT.fullmatch(text) and int(text) > 0:
+        return int(text)
+    raise UsageError(
+        f"--out_ctx {text}: expected a number of tokens, a percentage, max or auto.",
+        hint="For example --out_ctx 500, --out_ctx 25%, --out_ctx max, or leave it out.",
+    )
+
+
+def wants_prompt_count(wanted: int | str | None) -> bool:
+    """Whether `answer_limit` needs the prompt's token count for this wish."""
+    return wanted is not None and str(wanted).strip().lower() == "max"
