@@ -1,0 +1,41 @@
+"""Copies of the store, made while others use it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lmstrix.config.atomic_write import sync_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEPT = 10
+
+
+def copy_database(source: sqlite3.Connection, path: Path) -> Path:
+    """Copy the database behind `source`, which lies at `path`, into `backups` beside it.
+
+    The copy has its name only once it is whole. All but the `KEPT` newest are removed.
+    """
+    folder = path.parent / "backups"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    name = f"{path.stem}-{moment}-{os.getpid()}"
+    partial = folder / f".{name}.partial"
+    try:
+        with closing(sqlite3.connect(partial, isolation_level=None)) as target:
+            source.backup(target)
+            # A copy is one file: whoever carries it off cannot forget its log.
+            target.execute("PRAGMA journal_mode = DELETE")
+        copy = partial.rename(folder / f"{name}.db")
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
+    for old in sorted(folder.glob(f"{path.stem}-*.db"))[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return copy

@@ -1,0 +1,80 @@
+"""The store as its users see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmstrix.store.journal import Journal
+from lmstrix.store.models import Models, subject
+from lmstrix.store.owner import Owner, is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lmstrix.types import Model
+
+
+class Store(Models, Journal):
+    """One SQLite file, safe under many threads and processes at once.
+
+    Every method is one transaction: it happened whole or not at all, and what it returned from
+    is on the disk. All may raise `StoreError`, its children, and `BusyError` when another
+    process holds the store for longer than ten seconds.
+    """
+
+    def state(self, name: str) -> str | None:
+        """A small text kept under `name`, such as the last model used."""
+        row = self._row("SELECT value FROM state WHERE name = ?", (name,))
+        return None if row is None else str(row[0])
+
+    def set_state(self, name: str, value: str | None) -> None:
+        """Keep a small text under `name`; `None` forgets it."""
+        with self._writing() as db:
+            if value is None:
+                db.execute("DELETE FROM state WHERE name = ?", (name,))
+            else:
+                db.execute(
+                    "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)", (name, value)
+                )
+
+    def reset_tests(self, models: Iterable[Model] | None = None) -> int:
+        """Forget what was tested of `models`, or of all; a backup is taken first.
+
+        Models themselves stay. Tests that run at this moment are left alone. Returns how many
+        tests were forgotten, those of LMStrix 1.x among them.
+        """
+        self.backup()
+        wanted = None if models is None else {(m.provider, subject(m)) for m in models}
+        with self._writing() as db:
+            tests = [
+                (test,)
+                for test, provider, identity, status, pid, started in db.execute(
+                    "SELECT id, provider, identity, status, owner_pid, owner_started FROM tests"
+                )
+                if (wanted is None or (provider, identity) in wanted)
+                and not (status == "testing" and is_alive(Owner(pid, started)))
+            ]
+            legacy = [
+                (model,)
+                for model, provider, identity in db.execute(
+                    "SELECT id, provider, subject FROM models WHERE legacy IS NOT NULL"
+                )
+                if wanted is None or (provider, identity) in wanted
+            ]
+            db.executemany("DELETE FROM tests WHERE id = ?", tests)
+            db.executemany("UPDATE models SET legacy = NULL WHERE id = ?", legacy)
+        return len(tests) + len(legacy)
+
+    def integrity(self) -> tuple[str, ...]:
+        """What is wrong with the file, one sentence each; empty when it is sound."""
+        with self._reading() as db:
+            problems = [
+                f"SQLite says: {text}."
+                for (text,) in db.execute("PRAGMA integrity_check")
+                if text != "ok"
+            ]
+            problems += [
+                f"Row {row} of {table} belongs to nothing in {parent}."
+                for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
+            ]
+        return (*problems, *self._unreadable_models(), *self._unreadable_tests())
