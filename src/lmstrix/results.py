@@ -1,7 +1,8 @@
 """What a context test finds: outcomes of probes, the three limits, and what they depend on.
 
 Plain data, shared by the store, the context test and everything that shows results. Sizes are
-tokens; times ending in `_at` are Unix seconds.
+tokens; times ending in `_at` are Unix seconds. What lists hold by
+the thousand is `gc=False`: it cannot be part of a cycle, so the collector need not walk it.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Verdict(StrEnum):
     NOT_APPLICABLE = "not applicable"  # embedding models have no effective limit
 
 
-class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One of the three limits, with its evidence.
 
     The true limit lies in `[tokens, below_tokens)`; `below_tokens` is the smallest size known
@@ -106,7 +107,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     evidence: tuple[str, ...] = ()
 
 
-class LengthPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LengthPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Quality and speed at one prompt length. `low` and `high` are the 95 % bounds of `mean`."""
 
     tokens: int
@@ -120,7 +121,7 @@ class LengthPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     by_family: dict[str, float] = {}
 
 
-class TestKey(msgspec.Struct, frozen=True, kw_only=True):
+class TestKey(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a result depends on.
 
     Loadable and processable hold for (identity, load, provider, machine); effective holds for
@@ -145,7 +146,7 @@ class TestStatus(StrEnum):
     FAILED = "failed"
 
 
-class TestResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TestResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Everything one test of one model found.
 
     `engine` is what it was measured on; a newer engine leaves it in use, marked. `speed` values

@@ -2,7 +2,8 @@
 
 Everything here is plain data (msgspec structs, immutable unless said otherwise) and knows
 nothing of servers, files or terminals. Units are in the names: `_tokens`, `_bytes`, `_s`.
-Times that end in `_at` are Unix seconds; durations end in `_s`.
+Times that end in `_at` are Unix seconds; durations end in `_s`. What lists hold by
+the thousand is `gc=False`: it cannot be part of a cycle, so the collector need not walk it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class ModelType(StrEnum):
     EMBEDDING = "embedding"
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One downloaded model, as its provider describes it.
 
     `key` is the name its provider gives it, unique on one `server`. `identity` names the

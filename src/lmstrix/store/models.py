@@ -39,7 +39,7 @@ class LegacyTest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: dict[str, Any] = {}
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model with what is known of it.
 
     `seen_at` is `None` for a model only known from an import. `result` is its newest test on
