@@ -23,6 +23,7 @@ Each says what happened, why, and what to do next, and carries what it is about 
     │   ├── StalledError                       no progress within a phase's time
     │   ├── EmptyAnswerError
     │   └── EngineDiedError                    the engine process ended by itself
+    ├── ProtocolError                          a server sent what cannot be understood
     └── UnsupportedError                       this provider cannot do that
 """
 
@@ -226,6 +227,10 @@ class EngineDiedError(GenerationError):
         self.reason = reason
         self.exit_status = exit_status
         self.log = tuple(log)
+
+
+class ProtocolError(LMStrixError):
+    """A server sent what cannot be understood."""
 
 
 class UnsupportedError(LMStrixError):
