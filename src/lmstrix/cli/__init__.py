@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from lmstrix.cli.root import root  # noqa: PLC0415  # inside, so that a Ctrl-C here is caught
-    from lmstrix.errors import LMStrixError  # noqa: PLC0415
+    from lmstrix.cli.root import root  # inside, so that a Ctrl-C here is caught
+    from lmstrix.errors import LMStrixError
 
     _complete_shell(root)
     try:
@@ -76,7 +76,7 @@ def _run(arguments: list[str]) -> int:
 def _complete_shell(root: click.Command) -> None:
     instruction = os.environ.get("_LMSTRIX_COMPLETE")
     if instruction:
-        from click.shell_completion import shell_complete  # noqa: PLC0415
+        from click.shell_completion import shell_complete
 
         sys.exit(shell_complete(root, {}, PROGRAM, "_LMSTRIX_COMPLETE", instruction))
 
@@ -134,4 +134,3 @@ def _forget_output() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, number)
     os.close(nothing)
-

@@ -1,0 +1,57 @@
+"""`lmstrix ps`: the loaded models."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lmstrix.cli.formats import encode, format_option
+from lmstrix.cli.invocation import Invocation, pass_invocation
+from lmstrix.cli.root import command as declare
+from lmstrix.cli.terminal import clip, table
+from lmstrix.cli.units import duration, size
+
+if TYPE_CHECKING:
+    from lmstrix.types import Instance
+
+
+@declare(name="ps")
+@format_option()
+@pass_invocation
+def command(invocation: Invocation, form: str) -> None:
+    """Show the loaded models: their context, memory, process and time to live."""
+    found = invocation.run(_instances(invocation))
+    terminal = invocation.terminal
+    if form != "text":
+        terminal.print(encode(found, form))
+    elif not found:
+        terminal.note("Nothing is loaded. 'lmstrix load MODEL' loads a model and keeps it.")
+    else:
+        for line in instance_table(found, now=time.time(), width=terminal.width):
+            terminal.print(line)
+
+
+async def _instances(invocation: Invocation) -> list[Instance]:
+    async with invocation.client() as client:
+        return await client.instances()
+
+
+def instance_table(instances: list[Instance], *, now: float, width: int) -> list[str]:
+    """One line per instance; narrow terminals get the columns that fit."""
+    header = ("ID", "MODEL", "CONTEXT", "MEMORY", "PID", "UP", "TTL")
+    rows = [
+        (
+            instance.id,
+            instance.model_key,
+            f"{instance.context_tokens:,}",
+            size(instance.memory.resident_bytes if instance.memory else None),
+            str(instance.pid or "-"),
+            duration(now - instance.loaded_at) if instance.loaded_at else "-",
+            duration(instance.config.ttl_s),
+        )
+        for instance in instances
+    ]
+    rest = max(sum(map(len, row[2:])) for row in (header, *rows)) + 2 * (len(header) - 1)
+    names = max(8, (width - rest) // 2)
+    rows = [(clip(row[0], names), clip(row[1], names), *row[2:]) for row in rows]
+    return table(header, rows, right="llrrrrr")

@@ -1,0 +1,196 @@
+"""The terminal as it is: what it can show, and the few things drawn without a library.
+
+Results go to `out`, everything else to `err`. Nothing here imports rich: answers, notes and
+short tables must not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, TextIO
+from unicodedata import combining, east_asian_width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lmstrix.config import Settings
+
+_REDRAW_S = 0.1
+
+
+class Terminal:
+    """Two streams and their abilities. `color=None` decides by the stream and NO_COLOR."""
+
+    def __init__(
+        self,
+        out: TextIO,
+        err: TextIO,
+        *,
+        quiet: bool = False,
+        color: bool | None = None,
+        symbols: bool = True,
+    ) -> None:
+        self.out = out
+        self.err = err
+        self.quiet = quiet
+        capable = os.environ.get("TERM") != "dumb"
+        self.out_live = capable and out.isatty()
+        self.err_live = capable and err.isatty()
+        self._color_wanted = color is None and not os.environ.get("NO_COLOR")
+        self.symbols = symbols and _can_encode(out, "✓✗")
+        self.boxes = _can_encode(err, "─│╭╯█")
+        self._status = ""
+        self._status_at = 0.0
+
+    def apply(self, settings: Settings) -> None:
+        """Take `color` and `emoji` from the settings; the command line has spoken before."""
+        if settings.color is False:
+            self._color_wanted = False
+        if settings.emoji is False:
+            self.symbols = False
+
+    @property
+    def color(self) -> bool:
+        """Whether results are coloured."""
+        return self._color_wanted and self.out_live
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal, COLUMNS where set, 80 without either."""
+        return max(20, shutil.get_terminal_size((80, 24)).columns)
+
+    def print(self, text: str) -> None:
+        """Write a result."""
+        self.clear_status()
+        self.out.write(text if text.endswith("\n") else text + "\n")
+
+    def note(self, text: str) -> None:
+        """Write something beside the result; not with --quiet."""
+        if not self.quiet:
+            self.clear_status()
+            self.out.flush()
+            self.err.write(text + "\n")
+            self.err.flush()
+
+    def status(self, text: str) -> None:
+        """Show what is going on in one line that goes away; nothing without a terminal."""
+        now = time.monotonic()
+        if self.quiet or not self.err_live or now - self._status_at < _REDRAW_S:
+            return
+        self._status_at = now
+        shown = clip(text, self.width - 1)
+        blank = " " * max(0, cells(self._status) - cells(shown))
+        self.err.write(f"\r{shown}{blank}")
+        self.err.flush()
+        self._status = shown
+
+    def clear_status(self) -> None:
+        """Take the status line away."""
+        if self._status:
+            self.err.write("\r" + " " * cells(self._status) + "\r")
+            self.err.flush()
+            self._status = ""
+            self._status_at = 0.0
+
+    def box(self, title: str, lines: Iterable[str]) -> list[str]:
+        """Lines of a frame as wide as the terminal, at most 100 columns."""
+        width = min(self.width, 100)
+        inner = width - 4
+        corner, dash, side = ("╭╮╰╯", "─", "│") if self.boxes else ("++++", "-", "|")
+        head = f"{dash} {clip(title, inner - 2)} "
+        framed = [corner[0] + head + dash * (width - 2 - cells(head)) + corner[1]]
+        for line in lines:
+            framed += [
+                f"{side} {piece}{' ' * (inner - cells(piece))} {side}"
+                for piece in fold(line, inner)
+            ]
+        return [*framed, corner[2] + dash * (width - 2) + corner[3]]
+
+
+def _can_encode(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def cells(text: str) -> int:
+    """Columns that `text` takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def pad(text: str, width: int) -> str:
+    """`text` with blanks behind it up to `width` columns."""
+    return text + " " * (width - cells(text))
+
+
+def clip(text: str, width: int) -> str:
+    """`text` in one line of at most `width` columns, control characters made harmless."""
+    line = printable(text)
+    if cells(line) <= width:
+        return line
+    kept = ""
+    for char in line:
+        if cells(kept) + cells(char) > width - 3:
+            break
+        kept += char
+    return kept + "..."
+
+
+def printable(text: str) -> str:
+    """`text` with control characters (escape sequences in a file's name) shown, not obeyed."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def fold(line: str, width: int) -> list[str]:
+    """Break one line at spaces so that each piece takes at most `width` columns."""
+    pieces: list[str] = []
+    current = ""
+    for word in line.split(" "):
+        joined = f"{current} {word}" if current or pieces else word
+        if cells(joined) <= width:
+            current = joined
+            continue
+        if current:
+            pieces.append(current)
+        current = word
+        while cells(current) > width:
+            head = ""
+            for char in current:
+                if cells(head) + cells(char) > width:
+                    break
+                head += char
+            pieces.append(head)
+            current = current[len(head) :]
+    return [*pieces, current]
+
+
+def wrap(text: str, width: int) -> str:
+    """Fold the long lines of prose; fenced code, tables and indented lines stay as they are."""
+    lines: list[str] = []
+    fenced = False
+    for line in text.split("\n"):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        as_is = fenced or line.startswith(("    ", "\t", "|"))
+        lines += [line] if as_is else fold(line, width)
+    return "\n".join(lines)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> list[str]:
+    """Aligned columns two spaces apart. `right` has an `r` for each column set to the right."""
+    grid = [list(header), *(list(row) for row in rows)]
+    widths = [max(cells(row[column]) for row in grid) for column in range(len(header))]
+    lines = []
+    for row in grid:
+        padded = []
+        for column, (text, width) in enumerate(zip(row, widths, strict=True)):
+            to_right = right[column : column + 1] == "r"
+            padded.append(" " * (width - cells(text)) + text if to_right else pad(text, width))
+        lines.append("  ".join(padded).rstrip())
+    return lines
