@@ -51,8 +51,6 @@ class TestSettings(_Section, frozen=True, kw_only=True):
     `timeout_s` the longest one probe may take.
     """
 
-    __test__ = False  # not a test class, whatever pytest makes of its name
-
     threshold_tokens: _Count | None = None
     reserve_bytes: _Size | None = None
     timeout_s: _Seconds = 600.0

@@ -6,7 +6,9 @@ import sqlite3
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
 
 from lmstrix.errors import BusyError, StoreError, StoreFullError, StoreVersionError
 from lmstrix.store.backups import copy_database
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
+
+T = TypeVar("T")
 
 _BUSY_S = 10.0
 _MAGIC = b"SQLite format 3\0"
@@ -110,6 +114,16 @@ class Database:
         with self._reading() as db:
             return db.execute(sql, values).fetchall()
 
+    def _decoded(self, decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+        try:
+            return decoder.decode(data)
+        except msgspec.DecodeError as error:
+            raise StoreError(
+                f"The store {self.path} holds something that cannot be read: {error}.",
+                path=self.path,
+                hint=_restore_hint(self.path),
+            ) from error
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection with our settings; the file need not exist."""
@@ -117,8 +131,9 @@ def connect(path: Path) -> sqlite3.Connection:
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
     )
     try:
-        # FULL, since a journal entry must outlive a power loss and all other writes are rare.
-        connection.execute("PRAGMA synchronous = FULL")
+        # A journal entry must outlive a power loss, and all other writes are rare. EXTRA is FULL
+        # in WAL mode; without WAL it also makes the removal of the rollback journal durable.
+        connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("PRAGMA foreign_keys = ON")
         if sys.platform == "darwin":
             # There a plain fsync leaves the data in the drive's cache.
@@ -170,8 +185,14 @@ def _damaged(path: Path, why: str) -> StoreError:
     return StoreError(
         f"The store {path} is damaged or is no LMStrix store ({why}). Nothing was written to it.",
         path=path,
-        hint=f"Move it away and copy the newest file of {path.parent / 'backups'} to its place,"
-        " or go on with an empty store.",
+        hint=_restore_hint(path),
+    )
+
+
+def _restore_hint(path: Path) -> str:
+    return (
+        f"Move it away and copy the newest file of {path.parent / 'backups'} to its place, or go"
+        " on with an empty store."
     )
 
 
@@ -242,7 +263,9 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         with FileLock(f"{path}.lock", timeout=_BUSY_S * 3):
             version = _version(connection, path)
             if version == 0:
-                _use_wal(connection)
+                # Where the file system cannot share memory between processes (some network
+                # folders) SQLite declines and keeps its rollback journal: slower, as safe.
+                connection.execute("PRAGMA journal_mode = WAL")
             elif version < len(MIGRATIONS):
                 copy_database(connection, path)
             _apply(connection, path)
@@ -253,17 +276,6 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         ) from error
     except OSError as error:
         raise _denied(path, error.strerror or str(error)) from error
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Write-ahead logging, where the file system can share memory between processes.
-
-    Elsewhere (some network folders) SQLite keeps its rollback journal: slower, as safe, when
-    the removal of the journal is made durable too.
-    """
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
-        connection.execute("PRAGMA synchronous = EXTRA")
 
 
 def _apply(connection: sqlite3.Connection, path: Path) -> None:

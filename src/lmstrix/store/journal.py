@@ -18,10 +18,12 @@ from lmstrix.results import (
 )
 from lmstrix.store.database import Database
 from lmstrix.store.machine import machine_id
+from lmstrix.store.models import RESULT
 from lmstrix.store.owner import Owner, is_alive, this_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import sqlite3
+    from collections.abc import Sequence
 
     from lmstrix.types import LoadConfig
 
@@ -36,30 +38,22 @@ class Journal(Database):
 
     def begin_test(self, result: TestResult) -> int:
         """Record a test that begins, owned by this process; returns its id."""
+        values = _columns(result, this_process())
+        names = ", ".join(values)
+        marks = ", ".join("?" * len(values))
         with self._writing() as db:
-            values = _columns(result)
-            names = ", ".join(values)
-            marks = ", ".join("?" * len(values))
-            test_id = db.execute(
+            row = db.execute(
                 f"INSERT INTO tests ({names}) VALUES ({marks}) RETURNING id",  # noqa: S608  # our own names
                 tuple(values.values()),
-            ).fetchone()[0]
-            db.execute(
-                "UPDATE tests SET data = ? WHERE id = ?",
-                (msgspec.json.encode(msgspec.structs.replace(result, id=test_id)), test_id),
-            )
-        return int(test_id)
+            ).fetchone()
+            test_id = int(row[0])
+            _save(db, msgspec.structs.replace(result, id=test_id), this_process())
+        return test_id
 
     def save_test(self, result: TestResult) -> None:
         """Record how the test `result.id` stands now; it belongs to this process from here on."""
-        values = _columns(result)
-        names = ", ".join(f"{name} = ?" for name in values)
         with self._writing() as db:
-            done = db.execute(
-                f"UPDATE tests SET {names} WHERE id = ?",  # noqa: S608  # our own names
-                (*values.values(), result.id),
-            )
-            if done.rowcount == 0:
+            if not _save(db, result, this_process()):
                 raise self._gone("test", result.id)
 
     def loadable_results(self, key: TestKey) -> list[TestResult]:
@@ -123,54 +117,48 @@ class Journal(Database):
             failure=FailureKind.CRASH,
             detail="The tool or the machine ended during this probe.",
         )
+        here = (machine_id(),)
         with self._writing() as db:
-            dead = [
-                (probe_id, test_id)
-                for probe_id, test_id, pid, started in db.execute(
-                    "SELECT p.id, p.test_id, p.owner_pid, p.owner_started FROM probes p"
+            abandoned = [
+                msgspec.structs.replace(self._probe(row), finished_at=at, outcome=crash)
+                for *row, pid, started in db.execute(
+                    f"{_PROBE}, p.owner_pid, p.owner_started FROM probes p"
                     " JOIN tests t ON t.id = p.test_id"
-                    " WHERE p.finished_at IS NULL AND t.machine = ?",
-                    (machine_id(),),
+                    " WHERE p.finished_at IS NULL AND t.machine = ? ORDER BY p.id",
+                    here,
                 ).fetchall()
                 if not is_alive(Owner(pid, started))
             ]
-            for probe_id, _ in dead:
-                _finish(db, probe_id, crash, at)
-            for test_id, data, pid, started in db.execute(
-                "SELECT id, data, owner_pid, owner_started FROM tests"
+            for probe in abandoned:
+                _finish(db, probe.id, crash, at)
+            for data, pid, started in db.execute(
+                "SELECT data, owner_pid, owner_started FROM tests"
                 " WHERE status = 'testing' AND machine = ?",
-                (machine_id(),),
+                here,
             ).fetchall():
-                if is_alive(Owner(pid, started)):
-                    continue
-                result = msgspec.structs.replace(
-                    _RESULT.decode(data), status=TestStatus.INTERRUPTED
-                )
-                db.execute(
-                    "UPDATE tests SET status = ?, data = ? WHERE id = ?",
-                    (result.status.value, msgspec.json.encode(result), test_id),
-                )
-        settled = [probe for _, test_id in dict.fromkeys(dead) for probe in self.probes(test_id)]
-        ids = {probe_id for probe_id, _ in dead}
-        return [probe for probe in settled if probe.id in ids]
+                if not is_alive(Owner(pid, started)):
+                    result = self._decoded(RESULT, data)
+                    result = msgspec.structs.replace(result, status=TestStatus.INTERRUPTED)
+                    _save(db, result, Owner(pid, started))
+        return abandoned
 
     def _results(self, where: str, values: tuple[Any, ...]) -> list[TestResult]:
         rows = self._rows(f"SELECT data FROM tests WHERE {where} ORDER BY id DESC", values)  # noqa: S608  # our own words
-        return [_RESULT.decode(row[0]) for row in rows]
+        return [self._decoded(RESULT, row[0]) for row in rows]
 
     def _probes(self, where: str, values: tuple[Any, ...]) -> list[Probe]:
-        return [
-            Probe(
-                id=row[0],
-                test_id=row[1],
-                kind=ProbeKind(row[2]),
-                tokens=row[3],
-                started_at=row[4],
-                finished_at=row[5],
-                outcome=None if row[6] is None else _OUTCOME.decode(row[6]),
-            )
-            for row in self._rows(f"{_PROBE} FROM probes p {where}", values)
-        ]
+        return [self._probe(row) for row in self._rows(f"{_PROBE} FROM probes p {where}", values)]
+
+    def _probe(self, row: Sequence[Any]) -> Probe:
+        return Probe(
+            id=row[0],
+            test_id=row[1],
+            kind=ProbeKind(row[2]),
+            tokens=row[3],
+            started_at=row[4],
+            finished_at=row[5],
+            outcome=None if row[6] is None else self._decoded(OUTCOME, row[6]),
+        )
 
     def _gone(self, what: str, number: int) -> StoreError:
         return StoreError(
@@ -179,19 +167,21 @@ class Journal(Database):
             hint="Start the test again.",
         )
 
-    def _unreadable_tests(self) -> Iterator[str]:
-        for test_id, data in self._rows("SELECT id, data FROM tests"):
-            try:
-                _RESULT.decode(data)
-            except msgspec.DecodeError as error:
-                yield f"Test {test_id} cannot be read: {error}."
+
+OUTCOME = msgspec.json.Decoder(ProbeOutcome)
 
 
-_RESULT = msgspec.json.Decoder(TestResult)
-_OUTCOME = msgspec.json.Decoder(ProbeOutcome)
+def _save(db: sqlite3.Connection, result: TestResult, owner: Owner) -> bool:
+    values = _columns(result, owner)
+    names = ", ".join(f"{name} = ?" for name in values)
+    done = db.execute(
+        f"UPDATE tests SET {names} WHERE id = ?",  # noqa: S608  # our own names
+        (*values.values(), result.id),
+    )
+    return bool(done.rowcount)
 
 
-def _finish(db: Any, probe_id: int, outcome: ProbeOutcome, at: float) -> bool:
+def _finish(db: sqlite3.Connection, probe_id: int, outcome: ProbeOutcome, at: float) -> bool:
     done = db.execute(
         "UPDATE probes SET finished_at = ?, outcome = ? WHERE id = ?",
         (at, msgspec.json.encode(outcome), probe_id),
@@ -212,8 +202,8 @@ def _kv_types(load: LoadConfig) -> str:
     return f"{load.kv_type_k or ''}/{load.kv_type_v or ''}"
 
 
-def _columns(result: TestResult) -> dict[str, Any]:
-    key, owner = result.key, this_process()
+def _columns(result: TestResult, owner: Owner) -> dict[str, Any]:
+    key = result.key
     return {
         "identity": key.identity,
         "provider": key.provider,

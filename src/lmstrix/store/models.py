@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lmstrix.errors import StoreError
 from lmstrix.results import TestResult, TestStatus
 from lmstrix.store.database import Database
 from lmstrix.store.machine import machine_id
@@ -150,35 +149,31 @@ class Models(Database):
         A model new to the store has no `seen_at` until a listing of its provider names it,
         whatever `server` it was imported under.
         """
-        new: list[str] = []
-        known: list[str] = []
+        new: list[tuple[Any, ...]] = []
+        known: list[tuple[Any, ...]] = []
         with self._writing() as db:
+            rows = {
+                (provider, key): row
+                for row, provider, key in db.execute("SELECT id, provider, key FROM models")
+            }
             for model, legacy in items:
-                row = db.execute(
-                    "SELECT id FROM models WHERE provider = ? AND key = ?"
-                    " ORDER BY server = ? DESC, id LIMIT 1",
-                    (model.provider, model.key, model.server),
-                ).fetchone()
                 blob = msgspec.json.encode(legacy)
-                if row is not None:
-                    known.append(model.key)
-                    db.execute("UPDATE models SET legacy = ? WHERE id = ?", (blob, row[0]))
+                if (row := rows.get((model.provider, model.key))) is not None:
+                    known.append((blob, row, model.key))
                     continue
-                new.append(model.key)
-                db.execute(
-                    "INSERT INTO models (provider, server, key, subject, data, added_at, legacy)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        model.provider,
-                        model.server,
-                        model.key,
-                        subject(model),
-                        msgspec.json.encode(model),
-                        at,
-                        blob,
-                    ),
+                data = msgspec.json.encode(model)
+                new.append(
+                    (blob, model.provider, model.server, model.key, subject(model), data, at)
                 )
-        return ListingChange(new=tuple(new), known=tuple(known))
+            db.executemany("UPDATE models SET legacy = ? WHERE id = ?", [k[:2] for k in known])
+            db.executemany(
+                "INSERT INTO models (legacy, provider, server, key, subject, data, added_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                new,
+            )
+        return ListingChange(
+            new=tuple(values[3] for values in new), known=tuple(values[2] for values in known)
+        )
 
     def entries(self) -> Iterator[Entry]:
         """Every model ever seen, in the order of their first appearance.
@@ -207,33 +202,19 @@ class Models(Database):
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
         _, data, added_at, seen_at, missing_since, legacy, result = row
-        try:
-            return Entry(
-                model=_MODEL.decode(data),
-                added_at=added_at,
-                seen_at=seen_at,
-                missing_since=missing_since,
-                result=None if result is None else _RESULT.decode(result),
-                legacy=None if legacy is None else _LEGACY.decode(legacy),
-            )
-        except msgspec.DecodeError as error:
-            raise StoreError(
-                f"A model in the store {self.path} cannot be read: {error}.",
-                path=self.path,
-                hint=f"Copy the newest file of {self.path.parent / 'backups'} to its place.",
-            ) from error
-
-    def _unreadable_models(self) -> Iterator[str]:
-        for row in self._rows(f"{_ENTRY} ORDER BY m.id", (machine_id(),)):
-            try:
-                self._entry(row)
-            except StoreError as error:
-                yield error.message
+        return Entry(
+            model=self._decoded(MODEL, data),
+            added_at=added_at,
+            seen_at=seen_at,
+            missing_since=missing_since,
+            result=None if result is None else self._decoded(RESULT, result),
+            legacy=None if legacy is None else self._decoded(LEGACY, legacy),
+        )
 
 
-_MODEL = msgspec.json.Decoder(Model)
-_RESULT = msgspec.json.Decoder(TestResult)
-_LEGACY = msgspec.json.Decoder(LegacyTest)
+MODEL = msgspec.json.Decoder(Model)
+RESULT = msgspec.json.Decoder(TestResult)
+LEGACY = msgspec.json.Decoder(LegacyTest)
 
 
 def _mark_missing(

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lmstrix.store.journal import Journal
-from lmstrix.store.models import Models, subject
+import msgspec
+
+from lmstrix.store.journal import OUTCOME, Journal
+from lmstrix.store.models import LEGACY, MODEL, RESULT, Models, subject
 from lmstrix.store.owner import Owner, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lmstrix.types import Model
+
+
+_CONTENTS: tuple[tuple[str, str, msgspec.json.Decoder[Any]], ...] = (
+    ("models", "data", MODEL),
+    ("models", "legacy", LEGACY),
+    ("tests", "data", RESULT),
+    ("probes", "outcome", OUTCOME),
+)
 
 
 class Store(Models, Journal):
@@ -77,4 +87,12 @@ class Store(Models, Journal):
                 f"Row {row} of {table} belongs to nothing in {parent}."
                 for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
             ]
-        return (*problems, *self._unreadable_models(), *self._unreadable_tests())
+            for table, column, decoder in _CONTENTS:
+                for row, data in db.execute(
+                    f"SELECT id, {column} FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608  # our own names
+                ):
+                    try:
+                        decoder.decode(data)
+                    except msgspec.DecodeError as error:
+                        problems.append(f"Row {row} of {table} cannot be read: {error}.")
+        return tuple(problems)
