@@ -64,6 +64,7 @@ class AsyncLMStrix:
         self._store_path = store_path or self.places.database
         self._opened_store: Store | None = None
         self._found_providers: tuple[Provider, ...] | None = None
+        self._sessions: dict[tuple[str, str], Session] = {}
         self.problems: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Self:
@@ -80,6 +81,7 @@ class AsyncLMStrix:
     async def aclose(self) -> None:
         """End every instance this object owns and close the store."""
         providers, self._found_providers = self._found_providers or (), None
+        self._sessions.clear()
         for provider in providers:
             await provider.aclose()
         if self._opened_store is not None:
@@ -386,10 +388,13 @@ class AsyncLMStrix:
             return provider
         raise AssertionError("_providers gives at least one or raises")
 
-    def _session(self, provider: Provider, on: Settings | None = None) -> Session:
+    def _session(self, provider: Provider) -> Session:
         from lmstrix.session import Session
 
-        return Session(provider, (on or self.settings).timeouts)
+        place = (provider.name, provider.server)
+        if place not in self._sessions:
+            self._sessions[place] = Session(provider, self.settings.timeouts)
+        return self._sessions[place]
 
     async def _loaded(self) -> list[tuple[Provider, Instance]]:
         return [

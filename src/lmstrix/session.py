@@ -57,11 +57,16 @@ class _Watchdog:
 
 
 class Session:
-    """One provider as a source of answers. Holds no state of its own beside the two."""
+    """One provider as a source of answers.
+
+    Requests for an instance of the same model wait for each other, so that questions asked at
+    once load it once.
+    """
 
     def __init__(self, provider: Provider, timeouts: Timeouts) -> None:
         self.provider = provider
         self.timeouts = timeouts
+        self._gates: dict[str, asyncio.Lock] = {}
 
     async def acquire(
         self,
@@ -79,13 +84,14 @@ class Session:
         with it the context must be the one asked for. An instance that will not do is unloaded
         first, as is any with `reload`. Raises `LoadError`, `StalledError`.
         """
-        for instance in await self.provider.list_instances():
-            if instance.model_key != model.key or instance.server != model.server:
-                continue
-            if not reload and _will_do(instance, config, model, explicit=explicit):
-                return instance
-            await self.provider.unload(instance.id)
-        return await self._load(model, config, resident=resident, on_progress=on_progress)
+        async with self._gates.setdefault(model.key, asyncio.Lock()):
+            for instance in await self.provider.list_instances():
+                if instance.model_key != model.key or instance.server != model.server:
+                    continue
+                if not reload and _will_do(instance, config, model, explicit=explicit):
+                    return instance
+                await self.provider.unload(instance.id)
+            return await self._load(model, config, resident=resident, on_progress=on_progress)
 
     async def _load(
         self,
