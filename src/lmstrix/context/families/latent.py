@@ -1,0 +1,132 @@
+"""Latent association: the question shares no word with the fact that answers it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from lmstrix.context.families.haystack import LOOK_ALIKES, Fact, answered, hide
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from lmstrix.context.families.haystack import Haystack, Question
+
+_PEOPLE = (
+    *("Anna", "Paul", "Maria", "Peter", "Julia", "Robert", "Clara", "Simon", "Nora", "Victor"),
+    *("Emma", "Oscar", "Irene", "Felix", "Sarah", "Walter", "Grace", "Martha", "Lucas", "Diana"),
+)
+_CITIES = {
+    "Poland": "Warsaw",
+    "France": "Paris",
+    "Germany": "Berlin",
+    "Italy": "Rome",
+    "Spain": "Madrid",
+    "Portugal": "Lisbon",
+    "England": "London",
+    "Ireland": "Dublin",
+    "Norway": "Oslo",
+    "Sweden": "Stockholm",
+    "Finland": "Helsinki",
+    "Denmark": "Copenhagen",
+    "Austria": "Vienna",
+    "Hungary": "Budapest",
+    "Greece": "Athens",
+    "Egypt": "Cairo",
+    "Japan": "Tokyo",
+    "Russia": "Moscow",
+    "Canada": "Ottawa",
+    "Cuba": "Havana",
+}
+_OBJECTS = {
+    "fish": ("salmon", "trout", "herring", "tuna"),
+    "fruit": ("pear", "banana", "plum", "cherry"),
+    "flower": ("tulip", "rose", "daisy", "lily"),
+    "tool": ("hammer", "wrench", "drill", "saw"),
+    "bird": ("parrot", "owl", "sparrow", "eagle"),
+    "musical instrument": ("violin", "flute", "piano", "guitar"),
+    "vehicle": ("truck", "bicycle", "tractor", "bus"),
+    "metal": ("copper", "iron", "tin", "zinc"),
+    "insect": ("beetle", "moth", "bee", "ant"),
+    "piece of furniture": ("sofa", "desk", "wardrobe", "shelf"),
+    "vegetable": ("carrot", "onion", "cabbage", "potato"),
+}
+_LIVES = (
+    "{} moved to {} in the spring.",
+    "{} runs a small shop in {}.",
+    "{} bought a flat in {} last year.",
+)
+_LIVES_WHERE = ("Which person is in {}?", "Who can be found in {}?", "Who lives in {}?")
+_OWNS = ("{} bought {} {} yesterday.", "{} was given {} {} as a present.", "{} took {} {} home.")
+_OWNS_WHAT = ("Which person has a {}?", "Who has some kind of {}?", "Which person got a {}?")
+_ONLY = ("Answer with the name only.", "Give only the name.", "Reply with only the name.")
+
+
+class Latent:
+    """Facts such as "Clara moved to Lisbon in the spring.", asked as "Who lives in Portugal?".
+
+    What joins the two is general knowledge: a capital and its country, a thing and its kind.
+    Of two more people nobody asks. Guessing one of the names in sight is right once in
+    `questions + 2`. There are at most nine questions.
+    """
+
+    name: ClassVar[str] = "latent"
+    version: ClassVar[int] = 1
+
+    def haystack(
+        self,
+        rng: random.Random,
+        *,
+        approx_tokens: int,
+        count: Callable[[str], int],
+        questions: int,
+        language: str,
+    ) -> Haystack:
+        """See `ProbeFamily`."""
+        draw = rng.choice((_homes, _belongings))
+        asked = min(questions, len(_OBJECTS) - LOOK_ALIKES)
+        return hide(
+            draw(rng, asked + LOOK_ALIKES),
+            rng,
+            asked=asked,
+            approx_tokens=approx_tokens,
+            count=count,
+            language=language,
+        )
+
+    def score(self, question: Question, answer: str) -> float:
+        """See `ProbeFamily`."""
+        return answered(question, answer)
+
+
+def _homes(rng: random.Random, count: int) -> list[Fact]:
+    form, ask, only = rng.choice(_LIVES), rng.choice(_LIVES_WHERE), rng.choice(_ONLY)
+    return [
+        Fact(
+            sentence=form.format(person, _CITIES[country]),
+            question=f"{ask.format(country)} {only}",
+            answer=person,
+        )
+        for person, country in zip(
+            rng.sample(_PEOPLE, count), rng.sample(sorted(_CITIES), count), strict=True
+        )
+    ]
+
+
+def _belongings(rng: random.Random, count: int) -> list[Fact]:
+    form, ask, only = rng.choice(_OWNS), rng.choice(_OWNS_WHAT), rng.choice(_ONLY)
+    facts = []
+    for person, kind in zip(
+        rng.sample(_PEOPLE, count), rng.sample(sorted(_OBJECTS), count), strict=True
+    ):
+        thing = rng.choice(_OBJECTS[kind])
+        article = "an" if thing[0] in "aeiou" else "a"
+        question = ask.format(kind).replace("a insect", "an insect")
+        facts.append(
+            Fact(
+                sentence=form.format(person, article, thing),
+                question=f"{question} {only}",
+                answer=person,
+            )
+        )
+    return facts
