@@ -32,7 +32,7 @@ class Store(Models, Journal):
     process holds the store for longer than ten seconds.
     """
 
-    def state(self, name: str) -> str | None:
+    def get_state(self, name: str) -> str | None:
         """A small text kept under `name`, such as the last model used."""
         row = self._row("SELECT value FROM state WHERE name = ?", (name,))
         return None if row is None else str(row[0])
