@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 from unicodedata import combining, east_asian_width
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lmstrix.config import Settings
 
 _REDRAW_S = 0.1
+_COLORS = {"red": 31, "green": 32, "yellow": 33}
 
 
 class Terminal:
@@ -65,6 +67,14 @@ class Terminal:
         """Write a result."""
         self.clear_status()
         self.out.write(text if text.endswith("\n") else text + "\n")
+
+    def hang(self, text: str, *, mark: str = "", color: str = "") -> None:
+        """Write a result behind a coloured `mark`, folded with later lines four columns in."""
+        room = self.width - 4 if self.out_live else sys.maxsize
+        first, *rest = fold(printable(f"{mark} {text}" if mark else f"    {text}"), room)
+        if mark and self.color:
+            first = f"\x1b[{_COLORS[color]}m{mark}\x1b[0m{first.removeprefix(mark)}"
+        self.print("\n".join([first, *(f"    {line}" for line in rest)]))
 
     def note(self, text: str) -> None:
         """Write something beside the result; not with --quiet."""

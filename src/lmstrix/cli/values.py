@@ -44,7 +44,7 @@ def parse_pairs(text: str) -> dict[str, str]:
     Raises ValueError where the text does not begin with a name, or a name comes twice.
     """
     starts = list(_PAIR_START.finditer(text))
-    if not starts or starts[0].start() != 0:
+    if not starts or starts[0].start() != 0 or text.startswith(","):
         raise ValueError(text)
     pairs: dict[str, str] = {}
     ends = [start.start() for start in starts[1:]] + [len(text)]
