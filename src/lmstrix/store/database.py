@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BUSY_S = 10.0
+BUSY_S = 10.0
 _MAGIC = b"SQLite format 3\0"
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
@@ -128,7 +128,7 @@ class Database:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection with our settings; the file need not exist."""
     connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
     try:
         # A journal entry must outlive a power loss, and all other writes are rare. EXTRA is FULL
@@ -167,7 +167,7 @@ def _store_error(error: sqlite3.DatabaseError, path: Path) -> StoreError | BusyE
     match code & 0xFF:  # the extended codes keep their family in the low byte
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return BusyError(
-                f"Another process has been writing to the store {path} for {_BUSY_S:.0f} s.",
+                f"Another process has been writing to the store {path} for {BUSY_S:.0f} s.",
                 hint="Wait until it is done and run the command again.",
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
@@ -260,7 +260,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
     # Switching to WAL does not wait for its lock, so two processes must not try it at once.
     try:
-        with FileLock(f"{path}.lock", timeout=_BUSY_S * 3):
+        with FileLock(f"{path}.migration-lock", timeout=BUSY_S * 3):
             version = _version(connection, path)
             if version == 0:
                 # Where the file system cannot share memory between processes (some network
@@ -271,7 +271,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             _apply(connection, path)
     except Timeout as error:
         raise BusyError(
-            f"Another process has been preparing the store {path} for {_BUSY_S * 3:.0f} s.",
+            f"Another process has been preparing the store {path} for {BUSY_S * 3:.0f} s.",
             hint="Wait until it is done and run the command again.",
         ) from error
     except OSError as error:

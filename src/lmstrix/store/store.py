@@ -83,10 +83,10 @@ class Store(Models, Journal):
                 for (text,) in db.execute("PRAGMA integrity_check")
                 if text != "ok"
             ]
-            problems += [
-                f"Row {row} of {table} belongs to nothing in {parent}."
-                for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
-            ]
+            if problems:
+                return tuple(problems)  # reading on would fail at the first damaged page
+            for table, row, parent, _ in db.execute("PRAGMA foreign_key_check"):
+                problems.append(f"Row {row} of {table} belongs to nothing in {parent}.")
             for table, column, decoder in _CONTENTS:
                 for row, data in db.execute(
                     f"SELECT id, {column} FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608  # our own names
