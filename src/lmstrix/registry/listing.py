@@ -1,0 +1,216 @@
+"""Show entries of the registry in any of the forms of `lmstrix list --show`.
+
+Every form is built as plain text, line by line, so that ten thousand models cost no more than
+their text. The objects of `json` and `yaml` and the rows of `csv` hold the fields of
+`lmstrix.registry.columns.COLUMNS`: sizes in bytes, contexts in tokens, durations in seconds,
+moments as ISO 8601 in UTC, unknown values as null (in CSV: empty). A limit is an object with
+`verdict`, `tokens` and `below_tokens`; in CSV its `tokens`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lmstrix.errors import UsageError
+from lmstrix.registry import facts
+from lmstrix.registry.columns import COLUMNS, Column, human_bytes, parse_columns
+from lmstrix.registry.layout import column_widths, display_width, lay_out, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lmstrix.registry.columns import Plain
+    from lmstrix.store import Entry
+
+SHOWS = ("table", "id", "path", "json", "csv", "yaml", "md", "summary")
+_TABLE = ("id", "type", "size", "ctx", "dtx", "eff", "1.x", "tps", "status", "date")
+# What a narrow table goes without, in this order, and what is shown only where it says something.
+_DISPENSABLE = ("date", "eff", "tps", "1.x", "type")
+_READABLE_NAME = 24
+
+
+def render(
+    entries: Iterable[Entry],
+    *,
+    show: str = "table",
+    columns: Sequence[str] = (),
+    header: bool = True,
+    width: int | None = None,
+    max_width: int | None = None,
+) -> Iterator[str]:
+    """The lines of a listing, each without its line end.
+
+    `show` is one of `SHOWS`; `columns` are names in `COLUMNS` (none: those that suit the form).
+    A table keeps within the smaller of `width` (the terminal's) and `max_width` (the user's);
+    with neither it is as wide as its texts. Raises `UsageError` for another form or column,
+    before the first line.
+    """
+    chosen = [COLUMNS[name] for name in parse_columns(",".join(columns))] if columns else []
+    if show not in SHOWS:
+        raise UsageError(f"Cannot show models as {show!r}.", hint=f"One of {', '.join(SHOWS)}.")
+    limits = [limit for limit in (width, max_width) if limit is not None]
+    if limits and min(limits) < 1:
+        raise UsageError("A table needs a width of at least 1 column.")
+    room = min(limits, default=None)
+    lines: Iterator[str]
+    every = chosen or list(COLUMNS.values())
+    match show:
+        case "id":
+            lines = (entry.model.key for entry in entries)
+        case "path":
+            lines = (entry.model.path for entry in entries if entry.model.path)
+        case "json":
+            lines = _json(entries, every)
+        case "yaml":
+            lines = _yaml(entries, every)
+        case "csv":
+            lines = _csv(entries, every, header=header)
+        case "md":
+            lines = _markdown(list(entries), chosen, header=header)
+        case "summary":
+            lines = _summary(entries)
+        case _:
+            lines = _table(list(entries), chosen, header=header, room=room)
+    return lines
+
+
+def _table(
+    entries: Sequence[Entry], chosen: Sequence[Column], *, header: bool, room: int | None
+) -> Iterator[str]:
+    columns = list(chosen) or _suitable(entries)
+    texts = {c.name: [one_line(c.text(entry)) for entry in entries] for c in columns}
+    natural = {
+        c.name: max(
+            display_width(c.title) if header else 1,
+            max(map(display_width, texts[c.name]), default=0),
+        )
+        for c in columns
+    }
+    if not chosen and room is not None:
+        for name in _DISPENSABLE:
+            others = sum(natural[c.name] + 2 for c in columns) - natural["id"] - 2
+            if room - others >= min(natural["id"], _READABLE_NAME):
+                break
+            columns = [c for c in columns if c.name != name]
+    widths = column_widths([natural[c.name] for c in columns], [c.shrinks for c in columns], room)
+    rows = zip(*(texts[c.name] for c in columns), strict=True)
+    lines = lay_out(rows, widths=widths, right=[c.right for c in columns], room=room)
+    if header:
+        titles = [[c.title for c in columns]]
+        yield from lay_out(titles, widths=widths, right=[c.right for c in columns], room=room)
+    yield from lines
+
+
+def _suitable(entries: Iterable[Entry]) -> list[Column]:
+    """The usual columns, less those that are empty for all these entries."""
+    entries = list(entries)
+    return [
+        column
+        for column in (COLUMNS[name] for name in _TABLE)
+        if column.name not in _DISPENSABLE or any(column.text(entry) for entry in entries)
+    ]
+
+
+def _markdown(entries: Sequence[Entry], chosen: Sequence[Column], *, header: bool) -> Iterator[str]:
+    columns = list(chosen) or _suitable(entries)
+    if header:
+        yield _markdown_row(column.title for column in columns)
+        yield _markdown_row("---:" if column.right else "---" for column in columns)
+    for entry in entries:
+        yield _markdown_row(_markdown_text(column.text(entry)) for column in columns)
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\|`*_<\[\]])", r"\\\1", one_line(text))
+
+
+def _json(entries: Iterable[Entry], columns: Sequence[Column]) -> Iterator[str]:
+    encoder = msgspec.json.Encoder()
+    before = None
+    yield "["
+    for entry in entries:
+        if before is not None:
+            yield f"  {before},"
+        before = encoder.encode({c.field: c.value(entry) for c in columns}).decode()
+    if before is not None:
+        yield f"  {before}"
+    yield "]"
+
+
+def _csv(entries: Iterable[Entry], columns: Sequence[Column], *, header: bool) -> Iterator[str]:
+    import csv  # noqa: PLC0415  # only this form needs it
+
+    writer = csv.writer(_Line(), lineterminator="")
+    if header:
+        yield writer.writerow([column.field for column in columns])
+    for entry in entries:
+        yield writer.writerow([_flat(column.value(entry)) for column in columns])
+
+
+class _Line:
+    """A file for the csv writer, whose `writerow` returns what `write` returned: the line."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def _flat(value: Plain) -> str | float | None:
+    if isinstance(value, dict):
+        tokens: int | None = value["tokens"]
+        return tokens
+    return " ".join(value) if isinstance(value, list) else value
+
+
+def _yaml(entries: Iterable[Entry], columns: Sequence[Column]) -> Iterator[str]:
+    empty = True
+    for entry in entries:
+        empty = False
+        for place, column in enumerate(columns):
+            yield f"{'  ' if place else '- '}{column.field}: {_yaml_value(column.value(entry))}"
+    if empty:
+        yield "[]"
+
+
+# Valid raw in JSON, but a line break or forbidden in YAML (1.2.2, sections 5.1 and 5.4).
+_RAW_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def _yaml_value(value: Plain) -> str:
+    """`value` in flow style: JSON, narrowed to what YAML 1.1 and 1.2 read alike."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_yaml_value(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_yaml_value, value))}]"
+    text = msgspec.json.encode(value).decode()
+    if isinstance(value, str):
+        return _RAW_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    if "e" in text and "." not in text and isinstance(value, float):
+        return text.replace("e", ".0e")  # 1e-05 is a text in YAML 1.1
+    return text
+
+
+def _summary(entries: Iterable[Entry]) -> Iterator[str]:
+    counts = total_bytes = missing = 0
+    by: dict[str, Counter[str]] = {"Status": Counter(), "Type": Counter(), "Provider": Counter()}
+    for entry in entries:
+        counts += 1
+        total_bytes += entry.model.size_bytes
+        missing += entry.missing_since is not None
+        by["Status"][facts.status(entry).value] += 1
+        by["Type"][entry.model.type.value] += 1
+        by["Provider"][entry.model.provider] += 1
+    yield f"Models    {counts:,}, {human_bytes(total_bytes)}"
+    for title, counter in by.items():
+        if counter:
+            parts = (f"{one_line(name)} {count:,}" for name, count in counter.most_common())
+            yield f"{title:<9} {', '.join(parts)}"
+    if missing:
+        yield f"Missing   {missing:,}"
