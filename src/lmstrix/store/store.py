@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from lmstrix.errors import StoreError
 from lmstrix.store.journal import OUTCOME, Journal
 from lmstrix.store.models import LEGACY, MODEL, RESULT, Models, subject
 from lmstrix.store.owner import Owner, is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import sqlite3
+    from collections.abc import Iterable, Iterator
 
     from lmstrix.types import Model
 
@@ -77,22 +79,26 @@ class Store(Models, Journal):
 
     def integrity(self) -> tuple[str, ...]:
         """What is wrong with the file, one sentence each; empty when it is sound."""
-        with self._reading() as db:
-            problems = [
-                f"SQLite says: {text}."
-                for (text,) in db.execute("PRAGMA integrity_check")
-                if text != "ok"
-            ]
-            if problems:
-                return tuple(problems)  # reading on would fail at the first damaged page
-            for table, row, parent, _ in db.execute("PRAGMA foreign_key_check"):
-                problems.append(f"Row {row} of {table} belongs to nothing in {parent}.")
-            for table, column, decoder in _CONTENTS:
-                for row, data in db.execute(
-                    f"SELECT id, {column} FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608  # our own names
-                ):
-                    try:
-                        decoder.decode(data)
-                    except msgspec.DecodeError as error:
-                        problems.append(f"Row {row} of {table} cannot be read: {error}.")
+        problems: list[str] = []
+        try:
+            with self._reading() as db:
+                problems.extend(_problems(db))
+        except StoreError as error:
+            problems.append(error.message)  # so damaged that SQLite gave up looking
         return tuple(problems)
+
+
+def _problems(db: sqlite3.Connection) -> Iterator[str]:
+    for (text,) in db.execute("PRAGMA integrity_check"):
+        if text != "ok":
+            yield f"SQLite says: {text}."
+    for table, row, parent, _ in db.execute("PRAGMA foreign_key_check"):
+        yield f"Row {row} of {table} belongs to nothing in {parent}."
+    for table, column, decoder in _CONTENTS:
+        for row, data in db.execute(
+            f"SELECT id, {column} FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608  # our own names
+        ):
+            try:
+                decoder.decode(data)
+            except msgspec.DecodeError as error:
+                yield f"Row {row} of {table} cannot be read: {error}."
