@@ -17,7 +17,7 @@ from lmstrix.errors import (
     UnsupportedError,
     UsageError,
 )
-from lmstrix.types import StopReason
+from lmstrix.types import Phase, Progress, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -126,9 +126,14 @@ async def test_a_prompt_is_cut_when_asked_and_the_cut_is_said(
 
 async def test_cancelling_frees_the_caller_at_once_and_the_engine_soon(client: AsyncLMStrix):
     long = "The cat saw a dog. " * 1100
-    async with client.stream(long, "tiny-chat", in_ctx=8192) as answer:
-        while answer.instance is None:
-            await asyncio.sleep(0)
+    reading = asyncio.Event()
+
+    def listen(progress: Progress) -> None:
+        if progress.phase is Phase.PROMPT:
+            reading.set()
+
+    async with client.stream(long, "tiny-chat", in_ctx=8192, on_progress=listen):
+        await reading.wait()
         begin = time.perf_counter()
     assert time.perf_counter() - begin < 0.5  # 0.1 s on a quiet machine
     after = await client.infer(CAPITAL, "tiny-chat", sampling=GREEDY)

@@ -1,0 +1,119 @@
+"""Run every benchmark and write `docs/benchmarks.md`.
+
+    python benchmarks/run_all.py [NAME ...]
+
+With names, only those sections are measured anew; the others stay as they are in the file. Each
+script prints its own table as markdown and can be run alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+class Section(NamedTuple):
+    """One table of the page: its heading, the command that makes it, what it is about."""
+
+    title: str
+    command: tuple[str, ...]
+    about: str
+
+
+SECTIONS = {
+    "startup": Section(
+        "Starting and listing",
+        ("benchmarks/startup.py", "--markdown"),
+        "Whole commands beside LMStrix 1.0.83, interleaved in one run: wall time and peak memory.",
+    ),
+    "streaming": Section(
+        "Streaming",
+        ("benchmarks/streaming.py",),
+        "What LMStrix adds to each token over the binding's own callback in a plain script, in the "
+        "same run.",
+    ),
+    "context_search": Section(
+        "Searching for what loads",
+        ("benchmarks/context_search.py", "--markdown"),
+        "A simulated world of 1,000 models; seeds are drawn anew each run.",
+    ),
+    "effective_search": Section(
+        "Searching for what stays right",
+        ("benchmarks/effective_search.py", "--markdown"),
+        "1,000 simulated models whose answers fall off with length.",
+    ),
+    "memory_model": Section(
+        "Predicting memory",
+        ("benchmarks/memory_model.py", "--markdown"),
+        "Predicted beside what the engine really took, over configurations kept out of the "
+        "model's making.",
+    ),
+    "header": Section(
+        "Reading headers",
+        ("benchmarks/header.py", "--markdown"),
+        "A header with a vocabulary of 152,000 tokens.",
+    ),
+}
+
+INTRO = """\
+# Measured
+
+Every figure here was printed by the script named above it, on the machine described below it; `make bench` measures all
+of them anew. Timings on shared machines vary by a factor of two from run to run: ratios within one run are what counts.
+"""
+
+
+def measure(section: Section) -> str:
+    """The section's text, freshly measured."""
+    begin = time.perf_counter()
+    script = [sys.executable, *section.command]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(section.command)} failed:\n{done.stderr}")
+    took = time.perf_counter() - begin
+    return (
+        f"{section.about}\n\n`python {' '.join(section.command)}` ({took:.0f} s)\n\n"
+        f"{done.stdout.strip()}\n\n{machine()}\n"
+    )
+
+
+def machine() -> str:
+    """Where and with what the figures were made, in one line."""
+    return (
+        f"*{time.strftime('%Y-%m-%d')}, {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"xllamacpp {version('xllamacpp')}, lmstrix {version('lmstrix')}*"
+    )
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """The sections a page has, by heading."""
+    parts = re.split(r"^## (.+)\n", page, flags=re.MULTILINE)[1:]
+    return {title: text.strip() for title, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def main() -> None:
+    """Measure what was asked for and write the page."""
+    wanted = sys.argv[1:] or list(SECTIONS)
+    kept = sections_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+    for name in wanted:
+        section = SECTIONS[name]
+        print(f"{section.title} …", file=sys.stderr, flush=True)
+        kept[section.title] = measure(section).strip()
+    ordered = [section.title for section in SECTIONS.values() if section.title in kept]
+    body = "\n".join(f"## {title}\n\n{kept[title]}\n" for title in ordered)
+    PAGE.write_text(f"{INTRO}\n{body}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
