@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmstrix.cli.formats import encode
-from lmstrix.cli.terminal import printable, table, wrap
+from lmstrix.cli.terminal import table, wrap
 from lmstrix.errors import LMStrixError
+from lmstrix.registry.layout import one_line
 from lmstrix.types import FragmentKind, Phase
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def model_lines(instance: Instance, sampling: Sampling) -> list[str]:
 
 def prompt_lines(prompt: str) -> list[str]:
     """The beginning of a prompt, safe to show."""
-    lines = [printable(line) for line in prompt.splitlines()]
+    lines = prompt.splitlines()
     if len(lines) <= _PROMPT_LINES:
         return lines
     return [*lines[:_PROMPT_LINES], f"... and {len(lines) - _PROMPT_LINES:,} more lines"]
@@ -265,7 +266,7 @@ def explanation_lines(explanation: Explanation) -> list[str]:
         f"Prompt    {explanation.prompt_tokens:,} tokens",
         "",
         "The prompt as the model sees it:",
-        *(f"  {printable(line)}" for line in _visible_lines(explanation.rendered)),
+        *(f"  {one_line(line)}" for line in _visible_lines(explanation.rendered)),
         "",
         "Parameters:",
         *(f"  {line}" for line in table(("name", "value", "from", ""), rows)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Valid raw in JSON, but a line break or forbidden in YAML (1.2.2, sections 5.1 and 5.4).
+_RAW_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 FORMATS = ("text", "json", "yaml")
 
 
@@ -75,7 +78,12 @@ def _scalar(value: Any) -> str:
 
     if isinstance(value, str) and _is_plain(value):
         return value
-    return msgspec.json.encode(value).decode()
+    text = msgspec.json.encode(value).decode()
+    if isinstance(value, str):
+        return _RAW_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    if isinstance(value, float) and "e" in text and "." not in text:
+        return text.replace("e", ".0e")  # 1e-05 is a text in YAML 1.1
+    return text
 
 
 def _is_plain(text: str) -> bool:

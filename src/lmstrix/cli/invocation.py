@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from lmstrix.cli.terminal import Terminal
-
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
+    from lmstrix.cli.terminal import Terminal
     from lmstrix.client import AsyncLMStrix
     from lmstrix.config import Effective, Places
 
@@ -46,6 +45,8 @@ class Invocation:
     @cached_property
     def terminal(self) -> Terminal:
         """Where this call prints."""
+        from lmstrix.cli.terminal import Terminal  # not needed for --help
+
         return Terminal(
             sys.stdout,
             sys.stderr,

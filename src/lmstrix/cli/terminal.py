@@ -11,7 +11,8 @@ import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
-from unicodedata import combining, east_asian_width
+
+from lmstrix.registry.layout import display_width, lay_out, one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,6 +60,11 @@ class Terminal:
         return self._color_wanted and self.out_live
 
     @property
+    def err_color(self) -> bool:
+        """Whether progress is coloured."""
+        return self._color_wanted and self.err_live
+
+    @property
     def width(self) -> int:
         """Columns of the terminal, COLUMNS where set, 80 without either."""
         return max(20, shutil.get_terminal_size((80, 24)).columns)
@@ -71,7 +77,7 @@ class Terminal:
     def hang(self, text: str, *, mark: str = "", color: str = "") -> None:
         """Write a result behind a coloured `mark`, folded with later lines four columns in."""
         room = self.width - 4 if self.out_live else sys.maxsize
-        first, *rest = fold(printable(f"{mark} {text}" if mark else f"    {text}"), room)
+        first, *rest = fold(one_line(f"{mark} {text}" if mark else f"    {text}"), room)
         if mark and self.color:
             first = f"\x1b[{_COLORS[color]}m{mark}\x1b[0m{first.removeprefix(mark)}"
         self.print("\n".join([first, *(f"    {line}" for line in rest)]))
@@ -90,8 +96,8 @@ class Terminal:
         if self.quiet or not self.err_live or now - self._status_at < _REDRAW_S:
             return
         self._status_at = now
-        shown = clip(text, self.width - 1)
-        blank = " " * max(0, cells(self._status) - cells(shown))
+        shown = shorten(one_line(text), self.width - 1)
+        blank = " " * max(0, display_width(self._status) - display_width(shown))
         self.err.write(f"\r{shown}{blank}")
         self.err.flush()
         self._status = shown
@@ -99,7 +105,7 @@ class Terminal:
     def clear_status(self) -> None:
         """Take the status line away."""
         if self._status:
-            self.err.write("\r" + " " * cells(self._status) + "\r")
+            self.err.write("\r" + " " * display_width(self._status) + "\r")
             self.err.flush()
             self._status = ""
             self._status_at = 0.0
@@ -109,12 +115,12 @@ class Terminal:
         width = min(self.width, 100)
         inner = width - 4
         corner, dash, side = ("╭╮╰╯", "─", "│") if self.boxes else ("++++", "-", "|")
-        head = f"{dash} {clip(title, inner - 2)} "
-        framed = [corner[0] + head + dash * (width - 2 - cells(head)) + corner[1]]
+        head = f"{dash} {shorten(title, inner - 2)} "
+        framed = [corner[0] + head + dash * (width - 2 - display_width(head)) + corner[1]]
         for line in lines:
             framed += [
-                f"{side} {piece}{' ' * (inner - cells(piece))} {side}"
-                for piece in fold(line, inner)
+                f"{side} {piece}{' ' * (inner - display_width(piece))} {side}"
+                for piece in fold(one_line(line), inner)
             ]
         return [*framed, corner[2] + dash * (width - 2) + corner[3]]
 
@@ -127,52 +133,22 @@ def _can_encode(stream: TextIO, text: str) -> bool:
     return True
 
 
-def cells(text: str) -> int:
-    """Columns that `text` takes: wide characters two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def pad(text: str, width: int) -> str:
-    """`text` with blanks behind it up to `width` columns."""
-    return text + " " * (width - cells(text))
-
-
-def clip(text: str, width: int) -> str:
-    """`text` in one line of at most `width` columns, control characters made harmless."""
-    line = printable(text)
-    if cells(line) <= width:
-        return line
-    kept = ""
-    for char in line:
-        if cells(kept) + cells(char) > width - 3:
-            break
-        kept += char
-    return kept + "..."
-
-
-def printable(text: str) -> str:
-    """`text` with control characters (escape sequences in a file's name) shown, not obeyed."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def fold(line: str, width: int) -> list[str]:
     """Break one line at spaces so that each piece takes at most `width` columns."""
     pieces: list[str] = []
     current = ""
     for word in line.split(" "):
         joined = f"{current} {word}" if current or pieces else word
-        if cells(joined) <= width:
+        if display_width(joined) <= width:
             current = joined
             continue
         if current:
             pieces.append(current)
         current = word
-        while cells(current) > width:
+        while display_width(current) > width:
             head = ""
             for char in current:
-                if cells(head) + cells(char) > width:
+                if display_width(head) + display_width(char) > width:
                     break
                 head += char
             pieces.append(head)
@@ -193,14 +169,8 @@ def wrap(text: str, width: int) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> list[str]:
-    """Aligned columns two spaces apart. `right` has an `r` for each column set to the right."""
-    grid = [list(header), *(list(row) for row in rows)]
-    widths = [max(cells(row[column]) for row in grid) for column in range(len(header))]
-    lines = []
-    for row in grid:
-        padded = []
-        for column, (text, width) in enumerate(zip(row, widths, strict=True)):
-            to_right = right[column : column + 1] == "r"
-            padded.append(" " * (width - cells(text)) + text if to_right else pad(text, width))
-        lines.append("  ".join(padded).rstrip())
-    return lines
+    """Aligned columns, as wide as their texts. `right` has an `r` for each that is set right."""
+    grid = [header, *rows]
+    widths = [max(display_width(row[at]) for row in grid) for at in range(len(header))]
+    to_right = [right[at : at + 1] == "r" for at in range(len(header))]
+    return list(lay_out(grid, widths=widths, right=to_right, room=None))

@@ -3,18 +3,6 @@
 from __future__ import annotations
 
 
-def size(amount: int | None) -> str:
-    """Bytes: `1.0 MB`, decimal as `--filter` and `--memory-limit` read them."""
-    if not amount:
-        return "-"
-    value, unit = float(amount), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):  # the unit it stops at is used
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
-
-
 def duration(seconds: float | None) -> str:
     """Seconds: `0.4 s`, `42 s`, `3 min`, `2 h 5 min`."""
     if seconds is None:

@@ -11,8 +11,9 @@ from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.options import load_config, load_options, shared_load_arguments, ttl_option
 from lmstrix.cli.root import command as declare
-from lmstrix.cli.units import duration, size
+from lmstrix.cli.units import duration
 from lmstrix.cli.values import LENGTH
+from lmstrix.registry.columns import human_bytes
 
 EXAMPLES = """\
 \b
@@ -59,7 +60,7 @@ async def _load(invocation: Invocation, given: dict[str, Any]) -> None:
     if given["form"] != "text":
         terminal.print(encode(instance, given["form"]))
         return
-    memory = f", {size(instance.memory.resident_bytes)}" if instance.memory else ""
+    memory = f", {human_bytes(instance.memory.resident_bytes)}" if instance.memory else ""
     terminal.print(
         f"Loaded {instance.model_key} as {instance.id}: context {instance.context_tokens:,}"
         f"{memory}, in {duration(instance.load_s)}."

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.root import command as declare
-from lmstrix.cli.terminal import clip, table
-from lmstrix.cli.units import duration, size
+from lmstrix.cli.terminal import table
+from lmstrix.cli.units import duration
+from lmstrix.registry.columns import human_bytes
+from lmstrix.registry.layout import shorten
 
 if TYPE_CHECKING:
     from lmstrix.types import Instance
@@ -44,7 +46,7 @@ def instance_table(instances: list[Instance], *, now: float, width: int) -> list
             instance.id,
             instance.model_key,
             f"{instance.context_tokens:,}",
-            size(instance.memory.resident_bytes if instance.memory else None),
+            (human_bytes(instance.memory.resident_bytes) if instance.memory else "") or "-",
             str(instance.pid or "-"),
             duration(now - instance.loaded_at) if instance.loaded_at else "-",
             duration(instance.config.ttl_s),
@@ -53,5 +55,5 @@ def instance_table(instances: list[Instance], *, now: float, width: int) -> list
     ]
     rest = max(sum(map(len, row[2:])) for row in (header, *rows)) + 2 * (len(header) - 1)
     names = max(8, (width - rest) // 2)
-    rows = [(clip(row[0], names), clip(row[1], names), *row[2:]) for row in rows]
+    rows = [(shorten(row[0], names), shorten(row[1], names), *row[2:]) for row in rows]
     return table(header, rows, right="llrrrrr")

@@ -1,0 +1,173 @@
+"""`lmstrix test`: measure the context a model really handles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lmstrix.cli.formats import encode, format_option
+from lmstrix.cli.invocation import Invocation, pass_invocation
+from lmstrix.cli.options import (
+    load_config,
+    load_options,
+    model_options,
+    one_model,
+    shared_load_arguments,
+)
+from lmstrix.cli.resetting import confirm_reset
+from lmstrix.cli.root import command as declare
+from lmstrix.cli.test_report import dry_run_lines, report_lines
+from lmstrix.cli.values import DURATION, TOKENS
+from lmstrix.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lmstrix.client import AsyncLMStrix
+    from lmstrix.context.options import TestOptions
+    from lmstrix.results import TestResult
+    from lmstrix.store import Entry
+
+SECTIONS = {
+    "Which models": ("model_option", "every", "chosen", "keywords", "sort", "interrupted"),
+    "How far": ("ctx", "fast", "threshold", "timeout", "budget", "force", "reset", "yes"),
+    "Loading": ("kv_type", "flash", "gpu_layers", "threads", "memory_limit"),
+}
+EXAMPLES = """\
+\b
+Examples:
+  lmstrix test my-model
+  lmstrix test --all --fast                 every model, without the quality part
+  lmstrix test --filter 'size:<5GB' --budget 1h
+  lmstrix test my-model --ctx 32k           this one size only
+  lmstrix test --continue                   take up what was interrupted
+
+Three limits are found. Loadable: the model loads, really that large. Processable: a prompt that
+fills the context is processed whole. Effective: answers stay as good as at short lengths.
+"""
+
+
+@declare(name="test", epilog=EXAMPLES, sections=SECTIONS)
+@model_options
+@click.option("--all", "-a", "every", is_flag=True, help="Test every model that is there.")
+@click.option("--filter", "chosen", metavar="FILTER", help="Test those that 'list FILTER' shows.")
+@click.option("--key", "keywords", metavar="A,B", help="Test those with these words in their name.")
+@click.option("--sort", metavar="KEY", help="Order of the tests, as in 'list'.  [default: smart]")
+@click.option(
+    "--continue", "interrupted", is_flag=True, help="Take up the tests that were interrupted."
+)
+@click.option("--ctx", "-c", type=TOKENS, help="Test this one context size.")
+@click.option("--fast", is_flag=True, help="Leave out the quality part (effective limit).")
+@click.option("--threshold", type=TOKENS, help="Never go above this context size.")
+@click.option("--timeout", type=DURATION, help="Longest time for one probe.  [default: 600 s]")
+@click.option("--budget", type=DURATION, help="Longest time for the whole: 30m, 2h.")
+@click.option("--force", is_flag=True, help="Try sizes again that are known to be bad.")
+@click.option("--reset", is_flag=True, help="Forget what was found before (a backup is taken).")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before --reset.")
+@load_options
+@click.option("--dry-run", is_flag=True, help="Print what would be done.")
+@format_option()
+@pass_invocation
+def command(invocation: Invocation, /, **given: Any) -> int:
+    """Find the context that MODEL really handles on this machine."""
+    model = one_model(given["model"], given["model_option"])
+    several = bool(given["every"] or given["chosen"] or given["keywords"] or given["interrupted"])
+    if model is None and not several:
+        raise UsageError(
+            "Which model is to be tested?", hint="lmstrix test MODEL, or --all for every model."
+        )
+    if model is not None and (given["every"] or given["chosen"] or given["keywords"]):
+        raise UsageError(f"Either {model!r} is to be tested or several, not both.")
+    return invocation.run(_test(invocation, model, given))
+
+
+async def _test(invocation: Invocation, model: str | None, given: Mapping[str, Any]) -> int:
+    terminal = invocation.terminal
+    async with invocation.client() as client:
+        entries = await _chosen(client, model, given)
+        keys = [entry.model.key for entry in entries]
+        if given["dry_run"]:
+            for key in keys:
+                plan = await client.plan_test(key, options=_options(given))
+                text = given["form"] == "text"
+                terminal.print(
+                    "\n".join(dry_run_lines(plan)) if text else encode(plan, given["form"])
+                )
+            return 0
+        if given["reset"] and not given["yes"]:
+            confirm_reset(len(keys))
+        results = await _run(invocation, client, entries, given)
+    if given["form"] == "text":
+        for line in report_lines(results, terminal):
+            terminal.print(line)
+    else:
+        terminal.print(encode(results, given["form"]))
+    return _exit_code(results)
+
+
+async def _chosen(
+    client: AsyncLMStrix, model: str | None, given: Mapping[str, Any]
+) -> Sequence[Entry]:
+    """The models to test, in order. Raises `NotFoundError` where there is none."""
+    from lmstrix.results import TestStatus  # not needed for --help
+
+    if model is not None:
+        entries = [await client.find(model)]
+    else:
+        words = [word.strip() for word in (given["keywords"] or "").split(",") if word.strip()]
+        found = await client.list_models(
+            given["chosen"] or "", keywords=words, sort=given["sort"] or "smart"
+        )
+        entries = [entry for entry in found if entry.missing_since is None]
+    if given["interrupted"]:
+        open_states = (TestStatus.TESTING, TestStatus.INTERRUPTED)
+        entries = [e for e in entries if e.result is not None and e.result.status in open_states]
+        if not entries:
+            raise NotFoundError("No test was interrupted.", hint="lmstrix test --all")
+    if not entries:
+        raise NotFoundError("There is no model to test.", hint="Find models first: lmstrix scan")
+    return entries
+
+
+def _options(given: Mapping[str, Any]) -> TestOptions:
+    from lmstrix.context.options import TestOptions  # not needed for --help
+
+    return TestOptions(
+        context_tokens=given["ctx"],
+        fast=given["fast"],
+        threshold_tokens=given["threshold"],
+        timeout_s=given["timeout"],
+        budget_s=given["budget"],
+        force=given["force"],
+        reset=given["reset"],
+        load=load_config(**shared_load_arguments(given)),
+    )
+
+
+async def _run(
+    invocation: Invocation,
+    client: AsyncLMStrix,
+    entries: Sequence[Entry],
+    given: Mapping[str, Any],
+) -> Sequence[TestResult]:
+    terminal = invocation.terminal
+    invocation.kept = "every probe so far is kept. Take it up again: lmstrix test --continue"
+    keys = [entry.model.key for entry in entries]
+    if terminal.err_live and not terminal.quiet:
+        from lmstrix.cli.live_tests import LiveTests  # rich takes 50 ms
+
+        with LiveTests(terminal, entries) as live:
+            return await client.test_models(keys, options=_options(given), on_event=live.on_event)
+    from lmstrix.cli.test_report import EventLines  # beside its twin
+
+    lines = EventLines(terminal)
+    return await client.test_models(keys, options=_options(given), on_event=lines.on_event)
+
+
+def _exit_code(results: Sequence[TestResult]) -> int:
+    from lmstrix.results import FailureKind, TestStatus  # not for --help
+
+    if any(result.failure is FailureKind.UNREACHABLE for result in results):
+        return 4
+    return 1 if any(result.status is not TestStatus.COMPLETED for result in results) else 0

@@ -1,0 +1,158 @@
+"""The live table of running tests, on standard error."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.box import ROUNDED
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from lmstrix.cli.units import duration
+from lmstrix.context.options import Stage
+from lmstrix.registry.columns import human_bytes
+from lmstrix.registry.layout import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from lmstrix.cli.terminal import Terminal
+    from lmstrix.context.options import TestEvent
+    from lmstrix.store import Entry
+
+_REDRAWS_PER_S = 5
+_WIDE = 72
+_BAR = 10
+
+
+class _Row:
+    """What is known of one model's test."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.event: TestEvent | None = None
+        self.started: float | None = None
+        self.ended: float | None = None
+
+    @property
+    def status(self) -> str:
+        """The test's status so far."""
+        if self.event is None:
+            return ""
+        result = self.event.result
+        return "testing" if result is None else result.status.value
+
+    @property
+    def share(self) -> float | None:
+        """How much of this test is done, 0..1."""
+        if self.ended is not None:
+            return 1.0
+        return self.event.fraction if self.event else None
+
+    def eta(self, now: float) -> str:
+        """What is left at the pace so far; the time taken once it is done."""
+        if self.started is None:
+            return ""
+        if self.ended is not None:
+            return duration(self.ended - self.started)
+        if not self.share:
+            return ""
+        return "~" + duration((now - self.started) * (1 - self.share) / self.share)
+
+
+class LiveTests:
+    """Shows every model of a test run; redrawn by a thread of its own until left."""
+
+    def __init__(self, terminal: Terminal, entries: Sequence[Entry]) -> None:
+        self._console = Console(
+            file=terminal.err,
+            width=terminal.width,
+            no_color=not terminal.err_color,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            safe_box=True,
+        )
+        self._blocks = terminal.boxes
+        self._rows = {entry.model.key: _Row(entry.model.size_bytes) for entry in entries}
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._table,
+            refresh_per_second=_REDRAWS_PER_S,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            transient=True,  # the report that follows says it better
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def on_event(self, event: TestEvent) -> None:
+        """Take note of a step; the table is redrawn by itself."""
+        row = self._rows.setdefault(event.model_key, _Row(0))
+        row.event = event
+        if event.stage not in (Stage.WAIT, Stage.DONE) and row.started is None:
+            row.started = time.monotonic()
+        if event.stage is Stage.DONE:
+            row.ended = time.monotonic()
+
+    def _table(self) -> Table:
+        wide = self._console.width >= _WIDE
+        done = sum(row.ended is not None for row in self._rows.values())
+        table = Table(
+            box=ROUNDED,
+            pad_edge=False,
+            caption=f"{done} of {len(self._rows)} done. Ctrl-C stops; nothing found is lost.",
+            caption_justify="left",
+            caption_style="dim",
+        )
+        table.add_column("Model", no_wrap=True, overflow="ellipsis", min_width=8)
+        if wide:
+            table.add_column("Size", justify="right", no_wrap=True)
+            table.add_column("Status", no_wrap=True)
+        table.add_column("Stage", no_wrap=True)
+        table.add_column("Context", justify="right", no_wrap=True)
+        table.add_column("Progress", no_wrap=True)
+        table.add_column("ETA", justify="right", no_wrap=True)
+        now = time.monotonic()
+        for key, row in self._visible():
+            extra = [human_bytes(row.size_bytes), row.status] if wide else []
+            table.add_row(
+                one_line(key),
+                *extra,
+                row.event.stage.value if row.event else Stage.WAIT.value,
+                f"{row.event.tokens:,}" if row.event and row.event.tokens else "",
+                self._bar(row),
+                row.eta(now),
+            )
+        return table
+
+    def _visible(self) -> list[tuple[str, _Row]]:
+        """The rows that fit on the screen, around the one at work."""
+        rows = list(self._rows.items())
+        room = max(3, self._console.height - 6)
+        if len(rows) <= room:
+            return rows
+        at = next((i for i, (_, row) in enumerate(rows) if row.ended is None), len(rows) - 1)
+        first = max(0, min(at - room // 3, len(rows) - room))
+        return rows[first : first + room]
+
+    def _bar(self, row: _Row) -> str:
+        share = row.share
+        if share is None:
+            return ""
+        full = round(share * _BAR)
+        mark, rest = ("█", "░") if self._blocks else ("#", ".")
+        return f"{mark * full}{rest * (_BAR - full)} {share:4.0%}"

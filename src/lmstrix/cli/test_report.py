@@ -1,0 +1,99 @@
+"""Tests in lines: events as they come, then the limits with their evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmstrix.cli.terminal import fold
+from lmstrix.cli.units import duration, tokens
+from lmstrix.registry.layout import display_width, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lmstrix.cli.terminal import Terminal
+    from lmstrix.context.options import TestEvent
+    from lmstrix.context.runner import TestPlan
+    from lmstrix.results import Limit, TestResult
+
+LIMITS = ("loadable", "processable", "effective")
+
+
+class EventLines:
+    """Prints a line for each new step; for logs and pipes."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._last: tuple[object, ...] = ()
+
+    def on_event(self, event: TestEvent) -> None:
+        """Print one line; progress within a step is left out."""
+        step = (event.model_key, event.stage, event.tokens, event.probe, event.message)
+        if step == self._last:
+            return
+        self._last = step
+        parts = [f"{event.model_key}: {event.stage.value}"]
+        if event.tokens is not None:
+            parts.append(f" {event.tokens:,} tokens")
+        if event.message:
+            parts.append(f": {event.message}")
+        self._terminal.note(one_line("".join(parts)))
+
+
+def report_lines(results: Sequence[TestResult], terminal: Terminal) -> Iterator[str]:
+    """What was found: a block per model, each limit with a line of evidence."""
+    for number, result in enumerate(results):
+        if number:
+            yield ""
+        took = (
+            "" if result.finished_at is None else duration(result.finished_at - result.started_at)
+        )
+        facts = [f"declared {tokens(result.declared_tokens)}", result.status.value]
+        if took:
+            facts.append(f"{result.probes} probes in {took}")
+        yield f"{one_line(result.model_key)}  ({', '.join(facts)})"
+        for name in LIMITS:
+            yield from limit_lines(name, getattr(result, name), terminal)
+        if result.tokens_per_s is not None:
+            first = result.time_to_first_token_s
+            yield f"  speed        {result.tokens_per_s:,.1f} tokens/s" + (
+                f", first token after {duration(first)}" if first is not None else ""
+            )
+        for note in result.notes:
+            yield from _hanging("  note         ", note, terminal)
+
+
+def limit_lines(name: str, limit: Limit, terminal: Terminal) -> Iterator[str]:
+    """One limit: its size or verdict, and what shows it."""
+    yield from _hanging(
+        f"  {name:<11}  {limit_text(limit):>9}  ", " ".join(limit.evidence[:1]), terminal
+    )
+
+
+def limit_text(limit: Limit) -> str:
+    """`8,192`, `>= 8,192` where the search ended early, or the verdict."""
+    from lmstrix.results import Verdict  # not needed for --help
+
+    if limit.verdict is Verdict.AT_LEAST and limit.tokens is not None:
+        return f">= {limit.tokens:,}"
+    if limit.verdict is Verdict.NOT_APPLICABLE:
+        return "n/a"
+    if limit.tokens is None:
+        return "none" if limit.verdict is Verdict.NONE else "-"
+    return f"{limit.tokens:,}"
+
+
+def _hanging(head: str, text: str, terminal: Terminal) -> Iterator[str]:
+    """`head` and `text`, later lines below the text."""
+    if not terminal.out_live:
+        yield (head + one_line(text)).rstrip()
+        return
+    first, *rest = fold(one_line(text), max(20, terminal.width - display_width(head)))
+    yield (head + first).rstrip()
+    for line in rest:
+        yield " " * display_width(head) + line
+
+
+def dry_run_lines(plan: TestPlan) -> Iterator[str]:
+    """What a test would do."""
+    yield str(plan)
