@@ -74,8 +74,10 @@ def iso_time(at: float | None) -> str | None:
 
 
 def status_text(entry: Entry) -> str:
-    """The test's status, or `missing` for a model that was not there at the last scan."""
-    return facts.status(entry).value if entry.missing_since is None else "missing"
+    """The test's status; `missing` for a model gone since the last scan, `unseen` before any."""
+    if entry.missing_since is not None:
+        return "missing"
+    return "unseen" if entry.seen_at is None else facts.status(entry).value
 
 
 def _tokens(tokens: int | None) -> str:

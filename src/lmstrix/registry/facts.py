@@ -27,6 +27,11 @@ def name(entry: Entry) -> str:
     return entry.model.name or last_piece(entry.model.key)
 
 
+def is_present(entry: Entry) -> bool:
+    """Whether the last full listing of its server named it."""
+    return entry.seen_at is not None and entry.missing_since is None
+
+
 def size_bytes(entry: Entry) -> int | None:
     """Size on disk."""
     return entry.model.size_bytes or None

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from lmstrix.errors import AmbiguousModelError, ModelNotFoundError, UsageError
-from lmstrix.registry.facts import last_piece
+from lmstrix.registry.facts import is_present, last_piece
 
 if TYPE_CHECKING:
     from lmstrix.store import Entry
@@ -104,7 +104,7 @@ def _bare_path(path: str) -> str:
 def _settle(query: str, found: Iterable[Entry]) -> Entry | None:
     """The one that was found, `None` for none; raises `AmbiguousModelError` for several."""
     candidates = list(found)
-    candidates = [one for one in candidates if one.missing_since is None] or candidates
+    candidates = [one for one in candidates if is_present(one)] or candidates
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     names = sorted({entry.model.key for entry in candidates})
