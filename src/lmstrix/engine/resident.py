@@ -1,0 +1,164 @@
+"""Engines that outlive the command that loaded them, found through their registrations.
+
+A registration is a file that only its user can read (it holds the engine's key), written by the
+engine and removed when it ends. One whose process is gone, or is another one by that number,
+is stale and swept away by whoever looks next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import psutil
+from msgspec.structs import replace
+
+from lmstrix.engine import deaths
+from lmstrix.engine.client import EngineClient
+from lmstrix.engine.memory import resident_bytes
+from lmstrix.types import Instance  # noqa: TC001  # msgspec resolves it at run time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lmstrix.config import Places
+    from lmstrix.engine.deaths import Death
+    from lmstrix.engine.process import Engine
+
+# Start times are told in ticks and relative to the boot, which the clock's corrections move.
+_START_TOLERANCE_S = 2.0
+_END_S = 5.0
+_DEATH_S = 2.0
+_LOG_TAIL_BYTES = 64 * 1024
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a resident engine says of itself. `started_at` tells its process from a later one."""
+
+    instance: Instance
+    url: str
+    key: str
+    pid: int
+    started_at: float
+    log: str
+
+
+class Resident:
+    """A living resident engine, with the face of `engine.owned.Owned`."""
+
+    def __init__(self, registration: Registration, path: Path) -> None:
+        self.instance = registration.instance
+        self.client = EngineClient(registration.url, registration.key)
+        self._registration = registration
+        self._path = path
+
+    @property
+    def log(self) -> Sequence[str]:
+        """The last lines of the engine's log; none once it has ended in order."""
+        try:
+            with Path(self._registration.log).open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(0, size - _LOG_TAIL_BYTES))
+                return log.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            return ()
+
+    def instance_now(self) -> Instance:
+        """The instance with the memory it holds at this moment."""
+        if self.instance.memory is None:
+            return self.instance
+        held = resident_bytes(self._registration.pid)
+        return replace(self.instance, memory=replace(self.instance.memory, resident_bytes=held))
+
+    async def ready(self) -> None:
+        """Nothing to wait for: nobody but itself ends or replaces it."""
+
+    async def death(self) -> Death | None:
+        """Why it is gone, as far as its log tells, if it is; nobody saw its exit status."""
+        process = _process(self._registration)
+        if process is not None and not await asyncio.to_thread(_ended, process, _DEATH_S):
+            return None
+        return deaths.explain(None, self.log)
+
+    def begin(self) -> None:
+        """A stream starts."""
+
+    def saw_batch(self) -> None:
+        """A prompt batch is done."""
+
+    def finish(self, *, cancelled: bool) -> None:
+        """A stream ended. Others may be using the engine: it is never replaced from here."""
+
+    async def close(self) -> None:
+        """Tell the engine to end, and see that it does."""
+        process = _process(self._registration)
+        if process is not None:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+                if not await asyncio.to_thread(_ended, process, _END_S):
+                    process.kill()
+                    await asyncio.to_thread(_ended, process, _END_S)
+        _sweep(self._path, self._registration)
+
+
+async def settle(engine: Engine, instance: Instance, places: Places) -> None:
+    """Register `engine` as resident; it then no longer ends with this process.
+
+    Raises `LoadError` when it cannot register, `OSError` when its folders cannot be made.
+    """
+    for folder in (places.residents, places.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    log = places.logs / f"engine-{engine.pid}.log"
+    registration = Registration(
+        instance=instance,
+        url=engine.url,
+        key=engine.key,
+        pid=engine.pid,
+        started_at=psutil.Process(engine.pid).create_time(),
+        log=str(log),
+    )
+    await engine.settle(
+        registration=places.residents / f"{engine.pid}.json",
+        log=log,
+        content=msgspec.json.encode(registration).decode(),
+    )
+
+
+def residents(places: Places) -> list[Resident]:
+    """Every resident engine that lives, oldest first. Sweeps stale registrations."""
+    found = []
+    for path in sorted(places.residents.glob("*.json")):
+        try:
+            registration = msgspec.json.decode(path.read_bytes(), type=Registration)
+        except (OSError, msgspec.DecodeError):
+            continue  # just removed, or of a version that this one does not know
+        if _process(registration) is None:
+            _sweep(path, registration)
+        else:
+            found.append(Resident(registration, path))
+    return sorted(found, key=lambda resident: resident.instance.loaded_at)
+
+
+def _ended(process: psutil.Process, timeout_s: float) -> bool:
+    gone, _ = psutil.wait_procs([process], timeout=timeout_s)
+    return bool(gone)
+
+
+def _process(registration: Registration) -> psutil.Process | None:
+    try:
+        process = psutil.Process(registration.pid)
+        if abs(process.create_time() - registration.started_at) > _START_TOLERANCE_S:
+            return None
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _sweep(path: Path, registration: Registration) -> None:
+    for file in (path, Path(registration.log)):
+        with suppress(OSError):  # another one swept it at the same moment
+            file.unlink(missing_ok=True)
