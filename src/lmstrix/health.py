@@ -1,8 +1,8 @@
 """What could be wrong on this machine, and the step that mends it.
 
 Each check looks at one thing and yields findings; nothing is changed unless `fix` says so, and
-then only what cannot hurt: missing folders are made, registrations of engines that are gone are
-removed.
+then only what cannot hurt: missing folders are made. Registrations of engines that are gone are
+removed by looking.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def check_health(
         *_model_folders(settings),
         *_disk(places),
         *_memory(),
-        *_residents(places, fix=fix),
+        *_residents(places),
     ):
         yield finding
     if settings.embedded.enabled:
@@ -169,7 +169,7 @@ def _store(places: Places) -> Iterator[Finding]:
         )
     if not problems:
         yield Finding(
-            check="store", state=State.OK, detail=f"{path} is sound and knows {models:,} models."
+            check="store", state=State.OK, detail=f"{path} is sound; models known: {models:,}."
         )
 
 
@@ -245,22 +245,23 @@ def _memory() -> Iterator[Finding]:
     )
 
 
-def _residents(places: Places, *, fix: bool) -> Iterator[Finding]:
-    from lmstrix.engine.resident import residents, sweep  # noqa: PLC0415  # beside its use
+def _residents(places: Places) -> Iterator[Finding]:
+    from lmstrix.engine.resident import residents  # noqa: PLC0415  # beside its use
 
-    swept = sweep(places) if fix else ()
-    alive = residents(places)
-    registered = sum(1 for _ in places.residents.glob("*.json"))
-    stale = registered - len(alive)
-    detail = f"{len(alive)} engines are loaded" + (
-        f", {len(swept)} stale registrations removed." if swept else "."
-    )
-    yield Finding(
-        check="engines",
-        state=State.WARNING if stale > 0 else State.OK,
-        detail=f"{stale} registrations of engines that are gone." if stale > 0 else detail,
-        remedy="lmstrix doctor --fix" if stale > 0 else "",
-    )
+    before = len(list(places.residents.glob("*.json")))
+    alive = len(residents(places))  # sweeps the registrations of those that are gone
+    swept = before - len(list(places.residents.glob("*.json")))
+    unreadable = before - swept - alive
+    detail = f"{alive} loaded" + (f", {swept} stale registrations removed." if swept else ".")
+    if unreadable > 0:
+        yield Finding(
+            check="engines",
+            state=State.WARNING,
+            detail=f"{detail} {unreadable} registrations cannot be read.",
+            remedy=f"Were they left by another version? Then remove them from {places.residents}.",
+        )
+    else:
+        yield Finding(check="engines", state=State.OK, detail=detail)
 
 
 async def _engine(places: Places, settings: Settings) -> Finding:

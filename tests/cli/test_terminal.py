@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstrix.cli.terminal import Terminal, cells, clip, fold, printable, table, wrap
+from lmstrix.cli.terminal import Terminal, fold, table, wrap
+from lmstrix.registry.layout import display_width
 
 
 class Screen(io.TextIOWrapper):
@@ -28,19 +29,8 @@ class Screen(io.TextIOWrapper):
 @given(st.text(st.characters(categories=("L", "N", "P", "Zs"))), st.integers(4, 40))
 def test_folded_lines_fit_and_lose_nothing_but_spaces(text: str, width: int) -> None:
     pieces = fold(text, width)
-    assert all(cells(piece) <= width for piece in pieces)
+    assert all(display_width(piece) <= width for piece in pieces)
     assert "".join(pieces).replace(" ", "") == text.replace(" ", "")
-
-
-@given(st.text(), st.integers(4, 40))
-def test_clipped_text_is_one_line_that_fits(text: str, width: int) -> None:
-    clipped = clip(text, width)
-    assert cells(clipped) <= width
-    assert "\n" not in clipped
-
-
-def test_escape_sequences_in_names_are_shown_and_not_obeyed() -> None:
-    assert printable("a\x1b[31mb\r") == "a\\x1b[31mb\\r"
 
 
 def test_code_and_tables_are_never_wrapped() -> None:
@@ -50,7 +40,7 @@ def test_code_and_tables_are_never_wrapped() -> None:
     assert lines.count(long) == 1
     assert f"| {long}|" in lines
     assert f"    {long}" in lines
-    assert cells(lines[0]) <= 40
+    assert display_width(lines[0]) <= 40
 
 
 def test_columns_are_aligned_by_width_and_not_by_length() -> None:
@@ -65,7 +55,7 @@ def test_a_box_is_exactly_as_wide_as_the_terminal(
     monkeypatch.setenv("COLUMNS", str(columns))
     terminal = Terminal(Screen(), Screen())
     box = terminal.box("Title", ["short", "long " * 40, "日本語" * 20])
-    assert {cells(line) for line in box} == {columns}
+    assert {display_width(line) for line in box} == {columns}
     assert box[0].startswith("╭─ Title ─")
 
 
@@ -73,6 +63,14 @@ def test_a_terminal_that_cannot_show_boxes_gets_ascii() -> None:
     terminal = Terminal(Screen("ascii"), Screen("ascii"))
     assert all(line.isascii() for line in terminal.box("Title", ["text"]))
     assert not terminal.symbols
+
+
+def test_escape_sequences_in_a_box_or_status_are_not_obeyed() -> None:
+    err = Screen()
+    terminal = Terminal(Screen(), err)
+    terminal.status("a\x1b[31mb\r")
+    assert err.shown == "\ra?[31mb?"
+    assert "\x1b" not in "".join(terminal.box("Title", ["a\x1b[31mb"]))
 
 
 def test_a_status_line_is_gone_before_anything_else_is_written() -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from lmstrix.registry.layout import display_width, lay_out, one_line, shorten
+from lmstrix.registry.layout import display_width, one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -172,5 +172,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = 
     """Aligned columns, as wide as their texts. `right` has an `r` for each that is set right."""
     grid = [header, *rows]
     widths = [max(display_width(row[at]) for row in grid) for at in range(len(header))]
-    to_right = [right[at : at + 1] == "r" for at in range(len(header))]
-    return list(lay_out(grid, widths=widths, right=to_right, room=None))
+    lines = []
+    for row in grid:
+        cells = []
+        for at, (text, width) in enumerate(zip(row, widths, strict=True)):
+            blank = " " * (width - display_width(text))
+            cells.append(blank + text if right[at : at + 1] == "r" else text + blank)
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmstrix.cli.terminal import fold
 from lmstrix.cli.units import duration, tokens
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lmstrix.cli.terminal import Terminal
     from lmstrix.context.options import TestEvent
-    from lmstrix.context.runner import TestPlan
+    from lmstrix.context.plan import TestPlan
     from lmstrix.results import Limit, TestResult
 
 LIMITS = ("loadable", "processable", "effective")
@@ -94,6 +94,37 @@ def _hanging(head: str, text: str, terminal: Terminal) -> Iterator[str]:
         yield " " * display_width(head) + line
 
 
-def dry_run_lines(plan: TestPlan) -> Iterator[str]:
+def plan_data(plan: TestPlan) -> dict[str, Any]:
+    """A plan as plain data."""
+    import msgspec  # only with --dry-run
+
+    names = (
+        "model_key", "load", "declared_tokens", "ceiling_tokens", "predicted_tokens",
+        "known_good", "known_bad", "sizes",
+    )  # fmt: skip
+    data = {name: msgspec.to_builtins(getattr(plan, name)) for name in names}
+    data["kept"] = plan.kept is not None
+    data["resumed"] = plan.resumed is not None
+    data["known_probes"] = len(plan.known)
+    return data
+
+
+def plan_lines(plan: TestPlan, terminal: Terminal) -> Iterator[str]:
     """What a test would do."""
-    yield str(plan)
+    yield f"{one_line(plan.model_key)}  (declared {tokens(plan.declared_tokens)})"
+    if plan.kept is not None:
+        yield from _hanging(
+            "  ", "Nothing: its limits are known already. --reset forgets them.", terminal
+        )
+        return
+    if plan.resumed is not None:
+        yield from _hanging("  ", f"Go on after {len(plan.known):,} finished probes.", terminal)
+    predicted = tokens(plan.predicted_tokens) if plan.predicted_tokens else "unknown"
+    yield from _hanging("  predicted  ", predicted, terminal)
+    yield from _hanging("  ceiling    ", tokens(plan.ceiling_tokens), terminal)
+    if plan.known_good:
+        yield from _hanging("  known good ", tokens(plan.known_good), terminal)
+    if plan.known_bad is not None:
+        yield from _hanging("  known bad  ", tokens(plan.known_bad), terminal)
+    sizes = ", then if it fails ".join(tokens(size) for size in plan.sizes)
+    yield from _hanging("  loads      ", sizes or "none: the limit is known", terminal)

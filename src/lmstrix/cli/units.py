@@ -21,3 +21,8 @@ def duration(seconds: float | None) -> str:
 def tokens(count: int | None) -> str:
     """Tokens: `8,192`."""
     return "-" if count is None else f"{count:,}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 model`, `2,000 models`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.root import Group
-from lmstrix.cli.terminal import table
 
 if TYPE_CHECKING:
     from lmstrix.config import Effective
@@ -58,6 +57,8 @@ def _print(invocation: Invocation, form: str, *, changed_only: bool) -> None:
         plain = {key: {"value": value, "origin": origin} for key, value, origin in rows}
         invocation.terminal.print(encode(plain, form))
     elif rows:
+        from lmstrix.cli.terminal import table  # not needed for --help
+
         shown = [(key, _shown(value), origin) for key, value, origin in rows]
         for line in table(("SETTING", "VALUE", "FROM"), shown):
             invocation.terminal.print(line)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmstrix.cli.answer_printing import AnswerPrinter, explanation_data, explanation_lines
 from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.options import (
@@ -203,7 +202,12 @@ def _answer_length(given: Mapping[str, Any]) -> str | None:
 async def _ask(
     invocation: Invocation, prompt: str, model: str | None, given: Mapping[str, Any]
 ) -> int:
-    from lmstrix.types import Overflow  # not needed for --help
+    from lmstrix.cli.answer_printing import (
+        AnswerPrinter,
+        explanation_data,
+        explanation_lines,
+    )
+    from lmstrix.types import Overflow
 
     terminal = invocation.terminal
     printer = AnswerPrinter(

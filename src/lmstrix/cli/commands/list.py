@@ -9,8 +9,8 @@ import click
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.root import command as declare
 from lmstrix.errors import NotFoundError
-from lmstrix.registry import SORT_KEYS
 
+SORTS = ("id", "name", "ctx", "dtx", "size", "status", "date", "eff", "ttft", "tps", "smart")
 SHOWS = ("table", "id", "path", "json", "csv", "yaml", "md", "summary")
 EXAMPLES = f"""\
 \b
@@ -24,7 +24,7 @@ A filter is pieces joined by commas, which all must hold: name:*instruct*, size:
 dtx: (declared), eff:, status:, date:, type:, tag:, arch:, quant:, provider:. A piece without a
 colon continues the one before it.
 
-Sort keys: {", ".join(SORT_KEYS)}; a trailing d turns one round. 'eff' is tested by declared
+Sort keys: {", ".join(SORTS)}; a trailing d turns one round. 'eff' is tested by declared
 context, 'smart' puts first what is cheapest to test.
 """
 

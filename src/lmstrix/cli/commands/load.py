@@ -6,14 +6,12 @@ from typing import Any
 
 import click
 
-from lmstrix.cli.answer_printing import progress_line
 from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.options import load_config, load_options, shared_load_arguments, ttl_option
 from lmstrix.cli.root import command as declare
 from lmstrix.cli.units import duration
 from lmstrix.cli.values import LENGTH
-from lmstrix.registry.columns import human_bytes
 
 EXAMPLES = """\
 \b
@@ -43,6 +41,9 @@ def command(invocation: Invocation, /, **given: Any) -> None:
 
 
 async def _load(invocation: Invocation, given: dict[str, Any]) -> None:
+    from lmstrix.cli.answer_printing import progress_line  # not for --help
+    from lmstrix.registry.columns import human_bytes
+
     terminal = invocation.terminal
     invocation.kept = "nothing was loaded."
     config = load_config(

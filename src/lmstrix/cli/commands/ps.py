@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.root import command as declare
-from lmstrix.cli.terminal import table
 from lmstrix.cli.units import duration
-from lmstrix.registry.columns import human_bytes
-from lmstrix.registry.layout import shorten
 
 if TYPE_CHECKING:
     from lmstrix.types import Instance
@@ -39,7 +36,11 @@ async def _instances(invocation: Invocation) -> list[Instance]:
 
 
 def instance_table(instances: list[Instance], *, now: float, width: int) -> list[str]:
-    """One line per instance; narrow terminals get the columns that fit."""
+    """One line per instance; narrow terminals get shorter names."""
+    from lmstrix.cli.terminal import table  # not needed for --help
+    from lmstrix.registry.columns import human_bytes
+    from lmstrix.registry.layout import shorten
+
     header = ("ID", "MODEL", "CONTEXT", "MEMORY", "PID", "UP", "TTL")
     rows = [
         (

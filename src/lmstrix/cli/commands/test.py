@@ -17,7 +17,6 @@ from lmstrix.cli.options import (
 )
 from lmstrix.cli.resetting import confirm_reset
 from lmstrix.cli.root import command as declare
-from lmstrix.cli.test_report import dry_run_lines, report_lines
 from lmstrix.cli.values import DURATION, TOKENS
 from lmstrix.errors import NotFoundError, UsageError
 
@@ -83,6 +82,12 @@ def command(invocation: Invocation, /, **given: Any) -> int:
 
 
 async def _test(invocation: Invocation, model: str | None, given: Mapping[str, Any]) -> int:
+    from lmstrix.cli.test_report import (  # not needed for --help
+        plan_data,
+        plan_lines,
+        report_lines,
+    )
+
     terminal = invocation.terminal
     async with invocation.client() as client:
         entries = await _chosen(client, model, given)
@@ -91,9 +96,8 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
             for key in keys:
                 plan = await client.plan_test(key, options=_options(given))
                 text = given["form"] == "text"
-                terminal.print(
-                    "\n".join(dry_run_lines(plan)) if text else encode(plan, given["form"])
-                )
+                lines = plan_lines(plan, terminal) if text else ()
+                terminal.print("\n".join(lines) if text else encode(plan_data(plan), given["form"]))
             return 0
         if given["reset"] and not given["yes"]:
             confirm_reset(len(keys))
