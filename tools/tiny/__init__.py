@@ -1,0 +1,1 @@
+"""Makes the models that LMStrix ships, from generated text only."""
