@@ -33,17 +33,7 @@ def _mark(pid: int) -> Owner:
 
 def _started(pid: int) -> str | None:
     """When process `pid` began, or `None` when it does not run."""
-    if sys.platform == "linux":
-        return _started_on_linux(pid)
-    import psutil  # noqa: PLC0415  # not needed on Linux, and slow to import
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return f"{process.create_time():.3f}"
-    except psutil.NoSuchProcess:
-        return None
+    return _started_on_linux(pid) if sys.platform == "linux" else _started_elsewhere(pid)
 
 
 def _started_on_linux(pid: int) -> str | None:
@@ -64,3 +54,15 @@ def _started_on_linux(pid: int) -> str | None:
 @functools.cache
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _started_elsewhere(pid: int) -> str | None:
+    import psutil  # noqa: PLC0415  # not needed on Linux, and slow to import
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return f"{process.create_time():.3f}"
+    except psutil.NoSuchProcess:
+        return None
