@@ -21,6 +21,7 @@ from lmstrix.errors import (
     ContextOverflowError,
     GenerationError,
     GGUFError,
+    LMStrixError,
     LoadError,
     NotFoundError,
     UnsupportedError,
@@ -222,7 +223,7 @@ class EmbeddedProvider:
         try:
             reply = await engine.client.open(wire.method, wire.path, wire.body)
             if reply.status != HTTPStatus.OK:
-                raise error_from(await reply.read_all(), status=reply.status)
+                raise _refusal(instance, await reply.read_all(), reply.status)
             while data := await reply.read():
                 for item in answer.items(events.feed(data)):
                     if type(item) is Progress:
@@ -286,11 +287,6 @@ class EmbeddedProvider:
         except GenerationError as problem:
             if large := _TOO_LARGE.search(problem.message):
                 raise _overflow(int(large[1]), int(large[2])) from None
-            if "does not support embeddings" in problem.message:
-                raise UnsupportedError(
-                    f"{instance.model_key} makes no embeddings.",
-                    hint="Choose an embedding model: lmstrix list --filter type:embedding",
-                ) from None
             raise
         return [v.embedding for v in sorted(found.data, key=lambda vector: vector.index)]
 
@@ -309,7 +305,7 @@ class EmbeddedProvider:
         except OSError as broken:
             raise await _what_broke(engine, broken) from None
         if status != HTTPStatus.OK:
-            raise error_from(found, status=status)
+            raise _refusal(instance, found, status)
         return msgspec.json.decode(found, type=answer)
 
     async def _ready(self, instance: Instance) -> Owned | Resident:
@@ -326,6 +322,22 @@ class EmbeddedProvider:
         raise NotFoundError(
             f"No instance named {instance_id} is loaded.", hint="See what is: lmstrix ps"
         )
+
+
+def _refusal(instance: Instance, body: bytes, status: int) -> LMStrixError:
+    """The error for a request that the engine refused."""
+    problem = error_from(body, status=status)
+    if "does not support embeddings" in problem.message:
+        return UnsupportedError(
+            f"{instance.model_key} makes no embeddings.",
+            hint="Choose an embedding model: lmstrix list --filter type:embedding",
+        )
+    if "does not support logits" in problem.message:
+        return UnsupportedError(
+            f"{instance.model_key} makes embeddings, no text.",
+            hint="Choose a language model: lmstrix list --filter type:llm",
+        )
+    return problem
 
 
 async def _what_broke(
