@@ -1,0 +1,118 @@
+"""Prompts of a wanted length: made, measured with the model's own tokenizer, made again."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from lmstrix.context.families.filler import sentences
+from lmstrix.types import Message, Request, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lmstrix.context.families import Haystack, ProbeFamily
+    from lmstrix.session import Session
+    from lmstrix.types import Instance
+
+ROUNDS = 4
+_SAMPLE_SENTENCES = 60
+_SENTENCE_TOKENS = 48  # the longest there are, in languages a tokenizer knows badly
+_SPARE_TOKENS = 8  # by which one question may be longer than another
+
+
+def question_room(context_tokens: int, *, reasoning: bool) -> int:
+    """Tokens of a context kept free for an answer: short, unless the model thinks aloud."""
+    return min(1024 if reasoning else 48, context_tokens // 8)
+
+
+def as_request(text: str) -> Request:
+    """A prompt as one message of the user; sampling is left to the caller."""
+    return Request(messages=(Message(Role.USER, text),))
+
+
+class Filler:
+    """Makes haystacks whose prompts have a wanted number of tokens.
+
+    What the model's tokenizer makes of each language's filler is measured once; a haystack
+    made by that is then measured whole, through the chat template, and made again until it
+    fits.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tokens_per_letter: dict[str, float] = {}
+
+    async def haystack(
+        self,
+        instance: Instance,
+        family: ProbeFamily,
+        *,
+        seed: str,
+        tokens: int,
+        questions: int,
+        language: str,
+    ) -> Haystack:
+        """A haystack whose prompts, with any of its questions, have at most `tokens`.
+
+        They have at least one sentence less, except where `tokens` is hardly more than the
+        facts and questions alone; where it is less, so are the questions.
+        """
+        count = await self._counter(instance, language)
+        wanted, best = tokens, None
+        for _ in range(ROUNDS):
+            haystack = family.haystack(
+                random.Random(seed),  # noqa: S311  # no secret
+                approx_tokens=wanted,
+                count=count,
+                questions=questions,
+                language=language,
+            )
+            longest = max((question.text for question in haystack.questions), key=len)
+            measured = _SPARE_TOKENS + await self._session.count_prompt(
+                instance, as_request(haystack.text + longest)
+            )
+            if measured <= tokens:
+                best = haystack
+                if measured > tokens - max(_SENTENCE_TOKENS, tokens // 64):
+                    break
+            elif wanted <= 0:
+                break
+            wanted += tokens - _SENTENCE_TOKENS // 2 - measured
+        if best is not None:
+            return best
+        if questions > 1:
+            return await self.haystack(
+                instance,
+                family,
+                seed=seed,
+                tokens=tokens,
+                questions=questions // 2,
+                language=language,
+            )
+        return haystack
+
+    async def text(self, instance: Instance, *, seed: str, tokens: int) -> str:
+        """Plain filler of at most `tokens`, without a template; for embedding models."""
+        count = await self._counter(instance, "en")
+        source = sentences(random.Random(seed), "en")  # noqa: S311  # no secret
+        drawn: list[str] = []
+        while count(" ".join(drawn)) < tokens:
+            drawn += islice(source, 16)
+        while drawn:
+            text = " ".join(drawn)
+            excess = len(await self._session.provider.tokenize(instance, text)) - tokens
+            if excess <= 0:
+                return text
+            del drawn[-max(1, excess // 24) :]
+        return "a"
+
+    async def _counter(self, instance: Instance, language: str) -> Callable[[str], int]:
+        if language not in self._tokens_per_letter:
+            source = sentences(random.Random(0), language)  # noqa: S311  # no secret
+            sample = " ".join(islice(source, _SAMPLE_SENTENCES))
+            tokens = await self._session.provider.tokenize(instance, sample)
+            self._tokens_per_letter[language] = len(tokens) / len(sample)
+        rate = self._tokens_per_letter[language]
+        return lambda text: round(len(text) * rate)

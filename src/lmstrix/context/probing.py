@@ -1,0 +1,363 @@
+"""One probe at a time, through a provider: load a size, fill it, ask at a length.
+
+Each method does what a probe asks and returns how it went; what an error means is decided in
+`failures`. Only instances this prober loaded itself are ever touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from lmstrix.context.failures import failure_of, sentence
+from lmstrix.context.filling import Filler, as_request, question_room
+from lmstrix.errors import (
+    ContextOverflowError,
+    EmptyAnswerError,
+    GenerationError,
+    LMStrixError,
+    StalledError,
+    UnreachableError,
+)
+from lmstrix.results import FailureKind, ProbeOutcome, Score
+from lmstrix.session import Session
+from lmstrix.types import Fragment, FragmentKind, ModelType, Phase, Progress, Sampling, Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from lmstrix.config import Timeouts
+    from lmstrix.context.families import ProbeFamily
+    from lmstrix.providers import Provider
+    from lmstrix.types import Instance, LoadConfig, Model, Request
+
+MARKERS = 3  # start, middle, end
+COUNT_SLACK_TOKENS = 2  # servers differ in counting the marks of begin and end
+INSTANCE_PREFIX = "lmstrix-test"
+_FATAL = (
+    FailureKind.OUT_OF_MEMORY,
+    FailureKind.CRASH,
+    FailureKind.TIMEOUT,
+    FailureKind.HANG,
+    FailureKind.UNREACHABLE,
+)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which haystack to make and ask: it and an answer together have `length` tokens.
+
+    The same `family`, `number` and `language` give the same facts at every length. `context`
+    is the size of the instance to ask, `cluster` what its scores are grouped by.
+    """
+
+    family: ProbeFamily
+    number: int
+    language: str
+    length: int
+    context: int
+    cluster: int
+    questions: int
+
+
+@dataclass
+class _Reply:
+    """One answer and what it took; times in seconds from sending."""
+
+    text: str
+    stats: Stats
+    first_token_s: float | None
+
+
+@dataclass
+class Prober:
+    """Runs probes of one model on instances of its own.
+
+    `limit_s` is the longest a probe may take; where `deadline` (of `time.monotonic`) comes
+    first, a probe cut off by it counts as interrupted. `on_progress` gets signs of life.
+    """
+
+    provider: Provider
+    model: Model
+    load: LoadConfig
+    timeouts: Timeouts
+    limit_s: float
+    seed: int
+    deadline: float | None = None
+    on_progress: Callable[[Progress], None] = lambda _: None
+    instance: Instance | None = None
+    loads: int = 0
+    unreachable: UnreachableError | None = None
+    _session: Session = field(init=False)
+    _filler: Filler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._session = Session(self.provider, self.timeouts)
+        self._filler = Filler(self._session)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    @property
+    def instance_id(self) -> str:
+        """What the instances of this prober are called."""
+        return f"{INSTANCE_PREFIX}-{(self.model.identity or self.model.key)[:12]}"
+
+    async def probe_load(self, tokens: int) -> ProbeOutcome:
+        """Load an instance of `tokens` and see how large it really is."""
+        return await self._guarded(self._load(tokens))
+
+    async def probe_process(self, tokens: int, family: ProbeFamily) -> ProbeOutcome:
+        """See whether an instance of `tokens` processes a prompt that fills it, whole."""
+        work = self._embed if self.model.type is ModelType.EMBEDDING else self._process
+        return await self._guarded(work(tokens, family))
+
+    async def probe_answer(self, draw: Draw) -> ProbeOutcome:
+        """Put the questions of one haystack and score the answers."""
+        return await self._guarded(self._answer(draw))
+
+    async def unload(self) -> None:
+        """End the instance held, if any. One that is gone already is no error."""
+        instance, self.instance = self.instance, None
+        if instance is not None:
+            await self._end(instance.id)
+
+    async def clean_up(self) -> None:
+        """End what an earlier test of this model may have left behind."""
+        for instance in await self.provider.list_instances():
+            if instance.id == self.instance_id and instance.model_key == self.model.key:
+                await self._end(instance.id)
+
+    async def _end(self, instance_id: str) -> None:
+        try:
+            await self.provider.unload(instance_id)
+        except UnreachableError as error:
+            self.unreachable = error
+        except LMStrixError:
+            pass  # it ended by itself
+
+    async def _guarded(self, work: Awaitable[ProbeOutcome]) -> ProbeOutcome:
+        """What came of `work` within the time; after a failure that hurts, start afresh."""
+        left_s = math.inf if self.deadline is None else self.deadline - time.monotonic()
+        limit_s = max(0.01, min(self.limit_s, left_s))
+        try:
+            async with asyncio.timeout(limit_s):
+                outcome = await work
+        except (LMStrixError, TimeoutError) as error:
+            kind = failure_of(error)
+            if kind is None:
+                raise
+            if kind is FailureKind.TIMEOUT and left_s < self.limit_s:
+                kind = FailureKind.INTERRUPTED
+            if isinstance(error, UnreachableError):
+                self.unreachable = error
+            outcome = ProbeOutcome(ok=False, failure=kind, detail=str(error) or sentence(kind))
+        if outcome.failure in _FATAL or outcome.failure is FailureKind.INTERRUPTED:
+            await self.unload()
+        return outcome
+
+    async def _load(self, tokens: int) -> ProbeOutcome:
+        await self.unload()
+        loop = asyncio.get_running_loop()
+        silence_s = self.timeouts.load_s
+        begun = loop.time()
+        try:
+            async with asyncio.timeout(silence_s) as silence:
+
+                def listen(progress: Progress) -> None:
+                    silence.reschedule(loop.time() + silence_s)
+                    self.on_progress(progress)
+
+                self.loads += 1
+                self.instance = await self.provider.load(
+                    self.model,
+                    replace(self.load, context_tokens=tokens),
+                    instance_id=self.instance_id,
+                    on_progress=listen,
+                )
+        except TimeoutError:
+            raise StalledError(
+                f"Loading made no progress for {silence_s:g} s.",
+                phase=Phase.LOAD,
+                after_s=silence_s,
+            ) from None
+        instance = self.instance
+        held = instance.context_tokens
+        short = held < tokens
+        return ProbeOutcome(
+            ok=not short,
+            failure=FailureKind.LOAD_REFUSED if short else None,
+            detail=f"Asked for {tokens:,} tokens, the server gave {held:,}." if short else "",
+            real_context_tokens=held,
+            load_s=round(instance.load_s or loop.time() - begun, 4),
+            memory=instance.memory,
+        )
+
+    async def _hold(self, tokens: int) -> Instance:
+        """An instance that was asked for `tokens` and has them; loaded unless held already."""
+        # A server that gives more than was asked (rounding up) need not serve it all.
+        if self.instance is None or self.instance.config.context_tokens != tokens:
+            await self._load(tokens)
+        assert self.instance is not None
+        if self.instance.context_tokens < tokens:
+            raise ContextOverflowError(
+                f"{tokens:,} tokens loaded before; now the server gives only "
+                f"{self.instance.context_tokens:,}.",
+                prompt_tokens=tokens,
+                context_tokens=self.instance.context_tokens,
+            )
+        return self.instance
+
+    async def _process(self, tokens: int, family: ProbeFamily) -> ProbeOutcome:
+        instance = await self._hold(tokens)
+        room = question_room(tokens, reasoning=self.model.reasoning)
+        haystack = await self._filler.haystack(
+            instance,
+            family,
+            seed=f"{self.seed}/process",
+            tokens=tokens - room,
+            questions=MARKERS,
+            language="en",
+        )
+        found, first, longest = 0, None, 0
+        for question in haystack.questions:
+            request = as_request(haystack.text + question.text)
+            ours = await self._session.count_prompt(instance, request)
+            reply = await self._ask(instance, request, room)
+            theirs = reply.stats.prompt_tokens
+            if theirs is not None and theirs < ours - COUNT_SLACK_TOKENS:
+                return ProbeOutcome(
+                    ok=False,
+                    failure=FailureKind.SILENT_TRUNCATION,
+                    detail=f"Of a prompt of {ours:,} tokens the server read {theirs:,}, "
+                    f"without saying so.",
+                    prompt_tokens=theirs,
+                )
+            found += family.score(question, reply.text) > 0
+            first, longest = first or reply, max(longest, theirs or ours)
+        assert first is not None
+        said = [
+            f"All {MARKERS} markers (start, middle, end) were found."
+            if found == len(haystack.questions)
+            else f"{found} of {len(haystack.questions)} markers (start to end) were found."
+        ]
+        if first.stats.prompt_tokens is None:
+            said.append("The server does not tell how many tokens it read.")
+            if found < len(haystack.questions):
+                return ProbeOutcome(
+                    ok=False, failure=FailureKind.SILENT_TRUNCATION, detail=" ".join(said)
+                )
+        copies = 2 + instance.context_tokens // longest
+        said.append(await self._overflow(instance, as_request(haystack.text * copies)))
+        return _timed(first, ok=True, detail=" ".join(said), prompt_tokens=longest)
+
+    async def _overflow(self, instance: Instance, request: Request) -> str:
+        """What the server does with a prompt that cannot fit, in a sentence."""
+        try:
+            reply = await self._ask(instance, request, 1)
+        except ContextOverflowError:
+            return "A prompt that is too long is refused."
+        except StalledError:
+            await self.unload()
+            return "A prompt that is too long makes the server hang."
+        read = reply.stats.prompt_tokens
+        return "A prompt that is too long is cut without a word" + (
+            f": the server read {read:,} tokens." if read is not None else "."
+        )
+
+    async def _embed(self, tokens: int, _: ProbeFamily) -> ProbeOutcome:
+        """Embedding models read a text that fills the context, and refuse a longer one."""
+        instance = await self._hold(tokens)
+        text = await self._filler.text(instance, seed=f"{self.seed}/embed", tokens=tokens - 8)
+        begun = time.perf_counter()
+        vectors = await self.provider.embed(instance, [text])
+        took_s = time.perf_counter() - begun
+        if not (vectors and vectors[0] and all(map(math.isfinite, vectors[0]))):
+            return ProbeOutcome(
+                ok=False, failure=FailureKind.EMPTY_ANSWER, detail="No vector came back."
+            )
+        try:
+            await self.provider.embed(instance, [text + " " + text])
+        except GenerationError:
+            said = "A text that is too long is refused."
+        else:
+            said = "A text that is too long is cut without a word."
+        return ProbeOutcome(
+            ok=True,
+            detail=f"A text of {tokens - 8:,} tokens gave a vector. {said}",
+            prompt_tokens=tokens - 8,
+            prompt_tokens_per_s=round(tokens / took_s, 1),
+        )
+
+    async def _answer(self, draw: Draw) -> ProbeOutcome:
+        instance = await self._hold(draw.context)
+        family = draw.family
+        room = question_room(draw.length, reasoning=self.model.reasoning)
+        haystack = await self._filler.haystack(
+            instance,
+            family,
+            seed=f"{self.seed}/{family.name}/{draw.number}",
+            tokens=draw.length - room,
+            questions=draw.questions,
+            language=draw.language,
+        )
+        scores, first = [], None
+        for question in haystack.questions:
+            try:
+                reply = await self._ask(instance, as_request(haystack.text + question.text), room)
+            except EmptyAnswerError:
+                score = 0.0
+            else:
+                first = first or reply
+                score = family.score(question, reply.text)
+            scores.append(
+                Score(family=family.name, cluster=draw.cluster, depth=question.depth, score=score)
+            )
+        outcome = ProbeOutcome(ok=True) if first is None else _timed(first, ok=True)
+        return replace(outcome, scores=tuple(scores))
+
+    async def _ask(self, instance: Instance, request: Request, most_tokens: int) -> _Reply:
+        request = replace(
+            request,
+            sampling=Sampling(temperature=0.0, seed=self.seed, max_tokens=most_tokens),
+            cache_prompt=True,
+        )
+        parts: list[str] = []
+        sent, first, stats = time.perf_counter(), None, None
+        async for item in self._session.stream(instance, request):
+            if isinstance(item, Fragment):
+                first = first or time.perf_counter() - sent
+                if item.kind is FragmentKind.ANSWER:
+                    parts.append(item.text)
+            elif isinstance(item, Progress):
+                self.on_progress(item)
+            else:
+                stats = item
+        if stats is None:
+            raise EmptyAnswerError("The server ended the answer without a word about it.")
+        return _Reply("".join(parts), stats, first)
+
+
+def _timed(
+    reply: _Reply, *, ok: bool, detail: str = "", prompt_tokens: int | None = None
+) -> ProbeOutcome:
+    stats = reply.stats
+    return ProbeOutcome(
+        ok=ok,
+        detail=detail,
+        prompt_tokens=prompt_tokens or stats.prompt_tokens,
+        time_to_first_token_s=_rounded(reply.first_token_s),
+        prompt_tokens_per_s=_rounded(stats.prompt_tokens_per_s),
+        tokens_per_s=_rounded(stats.tokens_per_s),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

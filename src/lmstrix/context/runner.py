@@ -1,0 +1,254 @@
+"""The doors of the context test: plan it, run it for one model, run it for many."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from lmstrix.context.families import find_families
+from lmstrix.context.lock import testing
+from lmstrix.context.options import EventListener, Stage, TestEvent, TestOptions
+from lmstrix.context.plan import BUDGET_NOTE, TestPlan, make_plan, predict, test_key
+from lmstrix.context.probing import Prober
+from lmstrix.context.walk import OutOfTimeError, Walk
+from lmstrix.errors import LMStrixError, UnreachableError
+from lmstrix.results import FailureKind, TestResult, TestStatus, Verdict
+from lmstrix.store import machine_id
+from lmstrix.store.models import subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lmstrix.config import Places, Settings
+    from lmstrix.context.families import Families
+    from lmstrix.providers import Provider
+    from lmstrix.results import TestKey
+    from lmstrix.store import Entry, Store
+    from lmstrix.types import Model
+
+__all__ = [
+    "EventListener",
+    "TestEvent",
+    "TestOptions",
+    "TestPlan",
+    "plan_test",
+    "test_model",
+    "test_models",
+]
+
+
+async def plan_test(
+    entry: Entry,
+    provider: Provider,  # noqa: ARG001  # the shape of `test_model`
+    store: Store,
+    options: TestOptions,
+    *,
+    settings: Settings,
+    places: Places,  # noqa: ARG001  # the shape of `test_model`
+) -> TestPlan:
+    """What `test_model` would do now; nothing is loaded or written.
+
+    Raises `UsageError` for sizes that contradict each other.
+    """
+    job = _Job(entry.model, store, options, settings, find_families())
+    return await job.plan()
+
+
+async def test_model(
+    entry: Entry,
+    provider: Provider,
+    store: Store,
+    options: TestOptions,
+    *,
+    settings: Settings,
+    places: Places,
+    on_event: EventListener | None = None,  # noqa: PT028  # no pytest test
+    clock: Callable[[], float] = time.time,  # noqa: PT028  # no pytest test
+    families: Families | None = None,  # noqa: PT028  # no pytest test
+) -> TestResult:
+    """Find the three limits of a model, or go on where an interrupted test stopped.
+
+    A finished result that answers the same question is returned as it is, unless
+    `options.reset`. Whatever ends the test, its own instance is unloaded and what it found is
+    in the store. Raises `BusyError` when another process tests this model, `UsageError`, and
+    `UnreachableError`, which leaves the test interrupted.
+    """
+    model = entry.model
+    listen = on_event or _nobody
+    job = _Job(model, store, options, settings, families or find_families(), clock)
+    with testing(model.key, subject(model), places.locks):
+        if options.reset:
+            store.reset_tests([model])
+        store.settle_abandoned(at=clock())
+        plan = await job.plan()
+        if plan.kept is not None:
+            listen(_event(plan.kept, "Tested before; --reset tests anew."))
+            return plan.kept
+        return await job.run(plan, provider, listen)
+
+
+async def test_models(
+    entries: Sequence[Entry],
+    provider_of: Callable[[Model], Provider],
+    store: Store,
+    options: TestOptions,
+    *,
+    settings: Settings,
+    places: Places,
+    on_event: EventListener | None = None,  # noqa: PT028  # no pytest test
+    clock: Callable[[], float] = time.time,  # noqa: PT028  # no pytest test
+) -> list[TestResult]:
+    """Test several models, the cheapest first; the failure of one does not stop the others.
+
+    A model whose test could not run has a result that says so in its notes and is not stored.
+    """
+    listen = on_event or _nobody
+    families = find_families()
+    results = []
+    for entry in sorted(entries, key=lambda entry: (entry.model.size_bytes, entry.model.key)):
+        try:
+            result = await test_model(
+                entry,
+                provider_of(entry.model),
+                store,
+                options,
+                settings=settings,
+                places=places,
+                on_event=listen,
+                clock=clock,
+                families=families,
+            )
+        except LMStrixError as error:
+            job = _Job(entry.model, store, options, settings, families, clock)
+            result = job.failed(error)
+            listen(_event(result, error.message))
+        results.append(result)
+    return results
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One model to test, with all that the test of it depends on."""
+
+    model: Model
+    store: Store
+    options: TestOptions
+    settings: Settings
+    families: Families
+    clock: Callable[[], float] = time.time
+
+    @property
+    def key(self) -> TestKey:
+        return test_key(
+            self.model,
+            self.options,
+            settings=self.settings,
+            identity=subject(self.model),
+            machine=machine_id(),
+            suite=self.families.suite,
+        )
+
+    async def plan(self) -> TestPlan:
+        key = self.key
+        # Reading a large header takes a tenth of a second, which a live table would show.
+        prior = await asyncio.to_thread(predict, self.model, key.load, settings=self.settings)
+        return make_plan(
+            self.model,
+            key,
+            self.options,
+            settings=self.settings,
+            earlier=self.store.loadable_results(key),
+            probes=self.store.known_sizes(key),
+            prior=prior,
+        )
+
+    async def run(self, plan: TestPlan, provider: Provider, on_event: EventListener) -> TestResult:
+        """Begin or resume the test in the store, walk, leave store and server tidy."""
+        budget_s = self.options.budget_s
+        prober = Prober(
+            provider,
+            self.model,
+            plan.load,
+            self.settings.timeouts,
+            limit_s=self.options.timeout_s or self.settings.test.timeout_s,
+            seed=self.options.seed,
+            deadline=None if budget_s is None else time.monotonic() + budget_s,
+        )
+        walk = Walk(
+            _begin(self.store, plan, self.clock()),
+            plan,
+            prober,
+            store=self.store,
+            options=self.options,
+            families=self.families.found,
+            on_event=on_event,
+            clock=self.clock,
+        )
+        status, notes = TestStatus.INTERRUPTED, self.families.problems
+        try:
+            await prober.clean_up()
+            await walk.run()
+            status = _status(walk.result)
+        except OutOfTimeError:
+            status, notes = _status(walk.result), (*notes, BUDGET_NOTE)
+        finally:
+            result = replace(
+                walk.result,
+                status=status,
+                finished_at=None if status is TestStatus.INTERRUPTED else self.clock(),
+                failure=_failure(walk.result) if status is TestStatus.FAILED else None,
+                notes=notes,
+            )
+            self.store.save_test(result)
+            await prober.unload()
+        on_event(_event(result, status.value))
+        return result
+
+    def failed(self, error: LMStrixError) -> TestResult:
+        """What is shown of a test that could not run."""
+        unreachable = isinstance(error, UnreachableError)
+        return TestResult(
+            key=self.key,
+            model_key=self.model.key,
+            status=TestStatus.INTERRUPTED if unreachable else TestStatus.FAILED,
+            started_at=self.clock(),
+            failure=FailureKind.UNREACHABLE if unreachable else None,
+            notes=(error.message,),
+        )
+
+
+def _begin(store: Store, plan: TestPlan, now: float) -> TestResult:
+    """The test's row: the interrupted one's, else a new one."""
+    if plan.resumed is not None:
+        result = replace(plan.resumed, status=TestStatus.TESTING)
+        store.save_test(result)
+        return result
+    result = TestResult(
+        key=plan.key,
+        model_key=plan.model_key,
+        status=TestStatus.TESTING,
+        started_at=now,
+        declared_tokens=plan.declared_tokens,
+    )
+    return replace(result, id=store.begin_test(result))
+
+
+def _status(result: TestResult) -> TestStatus:
+    none = Verdict.NONE in (result.loadable.verdict, result.processable.verdict)
+    return TestStatus.FAILED if none else TestStatus.COMPLETED
+
+
+def _failure(result: TestResult) -> FailureKind | None:
+    return result.loadable.failure or result.processable.failure
+
+
+def _event(result: TestResult, message: str) -> TestEvent:
+    return TestEvent(model_key=result.model_key, stage=Stage.DONE, message=message, result=result)
+
+
+def _nobody(_: TestEvent) -> None:
+    """Nobody listens."""

@@ -1,0 +1,438 @@
+"""The walk of one test: load sizes, fill the largest, ask at growing lengths.
+
+Every probe is in the journal before it starts. What the journal already holds is taken from
+there and not done again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from lmstrix.context.evidence import EffectiveSearch
+from lmstrix.context.failures import sentence
+from lmstrix.context.families import LANGUAGES
+from lmstrix.context.fit import total_bytes
+from lmstrix.context.options import Stage, TestEvent
+from lmstrix.context.plan import first_failing, known_bounds, rounding, worked_tokens
+from lmstrix.context.probing import Draw
+from lmstrix.context.search import Estimate, LoadSearch
+from lmstrix.results import (
+    FailureKind,
+    Limit,
+    Probe,
+    ProbeKind,
+    ProbeOutcome,
+    Score,
+    Verdict,
+)
+from lmstrix.types import ModelType
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from lmstrix.context.families import ProbeFamily
+    from lmstrix.context.options import EventListener, TestOptions
+    from lmstrix.context.plan import TestPlan
+    from lmstrix.context.probing import Prober
+    from lmstrix.results import LengthPoint, TestResult
+    from lmstrix.store import Store
+    from lmstrix.types import Progress
+
+BASE_TOKENS = 1024
+MOST_FATAL_AT_BASE = 3
+_NOT_APPLICABLE = Limit(
+    verdict=Verdict.NOT_APPLICABLE,
+    evidence=("An embedding model gives no answers that could get worse.",),
+)
+_STAGES = {
+    ProbeKind.LOAD: Stage.LOAD,
+    ProbeKind.PROCESS: Stage.PROCESS,
+    ProbeKind.ANSWER: Stage.ANSWER,
+}
+
+
+class OutOfTimeError(Exception):
+    """The budget of the whole test is spent."""
+
+
+class Walk:
+    """One test on its way. `result` is what is found so far, and in the store."""
+
+    def __init__(
+        self,
+        result: TestResult,
+        plan: TestPlan,
+        prober: Prober,
+        *,
+        store: Store,
+        options: TestOptions,
+        families: Sequence[ProbeFamily],
+        on_event: EventListener,
+        clock: Callable[[], float],
+    ) -> None:
+        self.result = result
+        self._plan = plan
+        self._prober = prober
+        self._store = store
+        self._options = options
+        self._families = families
+        self._on_event = on_event
+        self._clock = clock
+        self._known = list(plan.known)
+        self._stage, self._tokens = Stage.PLAN, 0
+        prober.on_progress = self._progress
+
+    async def run(self) -> None:
+        """All stages that are wanted and can still find something."""
+        await self._find_loadable()
+        if self.result.loadable.tokens:
+            await self._find_processable()
+        if self._plan.only_tokens is not None or not self.result.processable.tokens:
+            return
+        if self._prober.model.type is ModelType.EMBEDDING:
+            self._keep(effective=_NOT_APPLICABLE)
+        elif not self._options.fast:
+            await self._find_effective()
+
+    def tell(self, message: str, *, fraction: float | None = None) -> None:
+        """Tell the listener where the test stands."""
+        self._on_event(
+            TestEvent(
+                model_key=self.result.model_key,
+                stage=self._stage,
+                tokens=self._tokens or None,
+                probe=self.result.probes,
+                fraction=fraction,
+                message=message,
+                result=self.result,
+            )
+        )
+
+    # Loadable
+
+    async def _find_loadable(self) -> None:
+        plan, search = self._plan, self._plan.search()
+        if plan.only_tokens is not None and not self._is_known(plan.only_tokens):
+            await self._load(search, plan.only_tokens)
+        while plan.only_tokens is None and (tokens := search.next()) is not None:
+            step = rounding(self._known)
+            await self._load(search, min(-(-tokens // step) * step, plan.ceiling_tokens))
+        self._keep(loadable=self._loadable(search))
+
+    def _is_known(self, tokens: int) -> bool:
+        bad = self._plan.known_bad
+        return self._plan.known_good >= tokens or (bad is not None and bad <= tokens)
+
+    async def _load(self, search: LoadSearch, tokens: int) -> None:
+        outcome = await self._probe(
+            ProbeKind.LOAD, tokens, partial(self._prober.probe_load, tokens)
+        )
+        held = outcome.real_context_tokens
+        if held is None:
+            bad = first_failing(tokens, rounding(self._known))
+            search.record(max(bad, search.bracket[0] + 1), False)
+        else:
+            # What a server gives beyond what was asked need not load when asked for.
+            memory = total_bytes(outcome.memory) or None if outcome.memory else None
+            search.record(tokens, True, real_tokens=min(held, tokens), memory_bytes=memory)
+        self._keep(loadable=self._loadable(search))
+
+    def _loadable(self, search: LoadSearch) -> Limit:
+        good, bad = search.bracket
+        declared = self._plan.declared_tokens
+        only = self._plan.only_tokens
+        if not good:
+            verdict = Verdict.NONE if bad is not None else Verdict.NOT_TESTED
+        elif good == declared or (only is None and bad is not None and search.settled):
+            verdict = Verdict.FOUND
+        else:
+            verdict = Verdict.AT_LEAST
+        return Limit(
+            verdict=verdict,
+            tokens=good or None,
+            below_tokens=bad,
+            failure=self._failure(ProbeKind.LOAD, bad),
+            evidence=(search.reason, *self._sentences(ProbeKind.LOAD)),
+        )
+
+    # Processable
+
+    async def _find_processable(self) -> None:
+        whole = self.result.loadable.tokens
+        assert whole is not None
+        good, bad = known_bounds(self._known, ProbeKind.PROCESS, ceiling_tokens=whole)
+        if self._options.force:
+            bad = None
+        search = LoadSearch(
+            ceiling_tokens=whole,
+            known_good=good,
+            known_bad=bad,
+            economical=self._options.economical,
+            prior=self._truncated_at(bad),
+        )
+        if good < whole and (bad is None or bad > whole):
+            await self._process(search, whole)
+        while self._plan.only_tokens is None and (tokens := search.next()) is not None:
+            await self._process(search, tokens)
+        self._keep(processable=self._processable(search))
+
+    async def _process(self, search: LoadSearch, tokens: int) -> None:
+        family = next((f for f in self._families if f.name == "keyed"), self._families[0])
+        outcome = await self._probe(
+            ProbeKind.PROCESS, tokens, partial(self._prober.probe_process, tokens, family)
+        )
+        search.record(tokens, outcome.ok)
+        if outcome.ok:
+            self.result = replace(
+                self.result,
+                time_to_first_token_s=outcome.time_to_first_token_s,
+                tokens_per_s=outcome.tokens_per_s,
+            )
+        self._keep(processable=self._processable(search))
+
+    def _truncated_at(self, bad: int | None) -> Estimate | None:
+        """Where a server that truncates says it does, the limit is near."""
+        read = [
+            probe.outcome.prompt_tokens
+            for probe in self._known
+            if probe.kind is ProbeKind.PROCESS
+            and probe.tokens == bad
+            and probe.outcome is not None
+            and probe.outcome.failure is FailureKind.SILENT_TRUNCATION
+        ]
+        return Estimate(read[-1], 0.05) if read and read[-1] else None
+
+    def _processable(self, search: LoadSearch) -> Limit:
+        loadable = self.result.loadable
+        good, bad = search.bracket
+        if not good:
+            verdict = Verdict.NONE if bad is not None else Verdict.NOT_TESTED
+        elif good == loadable.tokens:
+            verdict, bad = loadable.verdict, bad or loadable.below_tokens
+        else:
+            verdict = Verdict.FOUND if search.settled else Verdict.AT_LEAST
+        return Limit(
+            verdict=verdict,
+            tokens=good or None,
+            below_tokens=bad,
+            failure=self._failure(ProbeKind.PROCESS, bad),
+            evidence=self._sentences(ProbeKind.PROCESS),
+        )
+
+    # Effective
+
+    async def _find_effective(self) -> None:
+        whole = self.result.processable.tokens
+        assert whole is not None
+        if (carried := self._carried(whole)) is not None:
+            self._keep(effective=carried)
+            return
+        search = EffectiveSearch(base_tokens=min(BASE_TOKENS, whole), ceiling_tokens=whole)
+        journal = self._journalled_answers()
+        drawn: dict[int, int] = defaultdict(int)
+        timed: dict[int, list[ProbeOutcome]] = defaultdict(list)
+        fatal_at_base = 0
+        while (ask := search.next()) is not None and fatal_at_base < MOST_FATAL_AT_BASE:
+            length = ask.length_tokens
+            families = [f for f in self._families if not ask.families or f.name in ask.families]
+            for _ in range(ask.haystacks):
+                number = drawn[length]
+                drawn[length] += 1
+                draw = self._draw(families, number, length, whole, ask.questions)
+                if journal[length]:
+                    outcome = journal[length].popleft()
+                else:
+                    work = partial(self._prober.probe_answer, draw)
+                    outcome = await self._probe(ProbeKind.ANSWER, length, work)
+                if outcome.scores:
+                    search.record(length, outcome.scores)
+                    timed[length].append(outcome)
+                elif length == search.base_tokens:
+                    fatal_at_base += 1  # longer prompts were processed: it was not the length
+                else:
+                    search.record(length, _zeros(draw, max(ask.haystacks, 2 * drawn[length])))
+                    break
+            self._keep(effective=search.limit, curve=_curve(search, timed))
+        self._keep(effective=search.limit, curve=_curve(search, timed))
+
+    def _draw(
+        self, families: Sequence[ProbeFamily], number: int, length: int, whole: int, questions: int
+    ) -> Draw:
+        """Haystacks take turns with families, then with languages."""
+        turn, which = divmod(number, len(families))
+        return Draw(
+            family=families[which],
+            number=turn,
+            language=LANGUAGES[turn % len(LANGUAGES)],
+            length=length,
+            context=whole,
+            cluster=number,
+            questions=questions,
+        )
+
+    def _journalled_answers(self) -> defaultdict[int, deque[ProbeOutcome]]:
+        journal: defaultdict[int, deque[ProbeOutcome]] = defaultdict(deque)
+        for probe in self._known:
+            if (
+                probe.kind is ProbeKind.ANSWER
+                and probe.test_id == self.result.id
+                and probe.outcome is not None
+            ):
+                journal[probe.tokens].append(probe.outcome)
+        return journal
+
+    def _carried(self, whole: int) -> Limit | None:
+        """The effective limit of a test under other load settings, where it holds here too."""
+        if self._options.force:
+            return None
+        for earlier in self._store.effective_results(self.result.key):
+            limit = earlier.effective
+            if limit.verdict is not Verdict.FOUND or limit.tokens is None:
+                continue
+            enough = limit.below_tokens is not None or limit.tokens >= whole
+            if earlier.id != self.result.id and enough:
+                cut = limit.tokens > whole
+                return replace(
+                    limit,
+                    tokens=min(limit.tokens, whole),
+                    below_tokens=None if cut else limit.below_tokens,
+                    evidence=(*limit.evidence, f"Measured in test {earlier.id}."),
+                )
+        return None
+
+    # Journal
+
+    async def _probe(
+        self, kind: ProbeKind, tokens: int, work: Callable[[], Awaitable[ProbeOutcome]]
+    ) -> ProbeOutcome:
+        """Write down what is about to be tried, try it, write down what came of it.
+
+        Raises `OutOfTimeError` when the budget ends it and `UnreachableError`.
+        """
+        if self._prober.out_of_time:
+            raise OutOfTimeError
+        self._stage, self._tokens = _STAGES[kind], tokens
+        probe_id = self._store.begin_probe(self.result.id, kind, tokens, at=self._clock())
+        self.result = replace(self.result, probes=self.result.probes + 1)
+        self.tell(f"{self._stage} {tokens:,}")
+        outcome = ProbeOutcome(ok=False, failure=FailureKind.INTERRUPTED)
+        loads = self._prober.loads
+        try:
+            outcome = await work()
+        finally:
+            self._store.finish_probe(probe_id, outcome, at=self._clock())
+        self.result = replace(self.result, loads=self.result.loads + self._prober.loads - loads)
+        if outcome.failure is FailureKind.UNREACHABLE:
+            assert self._prober.unreachable is not None
+            raise self._prober.unreachable
+        if outcome.failure is FailureKind.INTERRUPTED:
+            raise OutOfTimeError
+        self._known.append(
+            _as_probe(probe_id, self.result.id, kind, tokens, outcome, at=self._clock())
+        )
+        return outcome
+
+    def _keep(
+        self,
+        *,
+        loadable: Limit | None = None,
+        processable: Limit | None = None,
+        effective: Limit | None = None,
+        curve: tuple[LengthPoint, ...] | None = None,
+    ) -> None:
+        self.result = replace(
+            self.result,
+            loadable=loadable or self.result.loadable,
+            processable=processable or self.result.processable,
+            effective=effective or self.result.effective,
+            curve=self.result.curve if curve is None else curve,
+        )
+        self._store.save_test(self.result)
+        self.tell("")
+
+    def _progress(self, progress: Progress) -> None:
+        self.tell(progress.note or progress.phase, fraction=progress.fraction)
+
+    def _failure(self, kind: ProbeKind, bad: int | None) -> FailureKind | None:
+        """Why the smallest size that is known to fail did."""
+        failed = [
+            probe
+            for probe in self._known
+            if probe.kind is kind
+            and bad is not None
+            and probe.tokens >= bad
+            and worked_tokens(probe) < bad
+        ]
+        nearest = min(failed, key=lambda probe: probe.tokens, default=None)
+        return nearest.outcome.failure if nearest and nearest.outcome else None
+
+    def _sentences(self, kind: ProbeKind) -> tuple[str, ...]:
+        return tuple(
+            _sentence(probe.tokens, probe.outcome)
+            for probe in sorted(self._known, key=lambda probe: probe.tokens)
+            if probe.kind is kind and probe.outcome is not None
+        )
+
+
+def _as_probe(
+    probe_id: int, test_id: int, kind: ProbeKind, tokens: int, outcome: ProbeOutcome, *, at: float
+) -> Probe:
+    return Probe(
+        id=probe_id,
+        test_id=test_id,
+        kind=kind,
+        tokens=tokens,
+        started_at=at,
+        finished_at=at,
+        outcome=outcome,
+    )
+
+
+def _zeros(draw: Draw, haystacks: int) -> list[Score]:
+    """Scores of a length at which something dies: it fails whatever came before."""
+    return [
+        Score(family=draw.family.name, cluster=-1 - cluster, depth=0.5, score=0.0)
+        for cluster in range(haystacks)
+        for _ in range(draw.questions)
+    ]
+
+
+def _curve(
+    search: EffectiveSearch, timed: dict[int, list[ProbeOutcome]]
+) -> tuple[LengthPoint, ...]:
+    """Quality by length, with the median speeds of its first questions."""
+    return tuple(
+        replace(
+            point,
+            time_to_first_token_s=_median(o.time_to_first_token_s for o in timed[point.tokens]),
+            prompt_tokens_per_s=_median(o.prompt_tokens_per_s for o in timed[point.tokens]),
+            tokens_per_s=_median(o.tokens_per_s for o in timed[point.tokens]),
+        )
+        for point in search.curve
+    )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(median(known), 4) if known else None
+
+
+def _sentence(tokens: int, outcome: ProbeOutcome) -> str:
+    """How a probe went, in one sentence of evidence."""
+    if not outcome.ok:
+        why = outcome.detail or (sentence(outcome.failure) if outcome.failure else "")
+        return f"{tokens:,} tokens failed ({outcome.failure}): {why}"
+    said = f"{tokens:,} tokens worked."
+    if outcome.load_s is not None:
+        said = f"{tokens:,} tokens loaded in {outcome.load_s:.2f} s"
+        if outcome.memory is not None:
+            said += f" and took {total_bytes(outcome.memory) / 2**20:,.1f} MiB"
+        said += "."
+    elif outcome.prompt_tokens is not None:
+        said = f"{outcome.prompt_tokens:,} prompt tokens were read in a context of {tokens:,}."
+    return f"{said} {outcome.detail}".strip()
