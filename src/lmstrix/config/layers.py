@@ -217,7 +217,9 @@ def _wrong(what: str, key: str, source: str, line: int | None, *, hint: str = ""
 
 
 def _shown(value: Any) -> str:
-    text = msgspec.json.encode(value, enc_hook=str).decode()
+    # JSON has no way to write an infinite number or one that is none.
+    is_float = isinstance(value, float)
+    text = str(value) if is_float else msgspec.json.encode(value, enc_hook=str).decode()
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

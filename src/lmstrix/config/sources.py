@@ -82,9 +82,11 @@ def _toml_tables(path: Path, text: str) -> dict[str, Any]:
 def _json_tables(path: Path, text: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.ValidationError as error:
+        raise _unreadable(path, 1, "it is not a JSON object") from error
     except msgspec.DecodeError as error:
-        found = re.search(r"byte (\d+)", str(error))
-        until = text.encode()[: int(found[1])] if found else b""
+        found = re.search(r"byte (\d+)", str(error))  # else it ended too early
+        until = text.encode()[: int(found[1])] if found else text.encode()
         raise _unreadable(path, until.count(b"\n") + 1, f"it is not valid JSON: {error}") from error
 
 
