@@ -55,7 +55,7 @@ def test_ends_within_the_tolerance_and_never_above_the_truth(
     if limit < search.floor_tokens:
         assert good == 0
     else:
-        part = 0.044 if economical else 0.0101
+        part = 0.0441 if economical else 0.0101
         assert limit - good <= max(32, part * limit + 1)
     assert search.settled
     assert (bad is None) == (good == ceiling)

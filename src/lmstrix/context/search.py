@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DEFAULT_FLOOR_TOKENS = 128
-ECONOMICAL_TOLERANCE = 0.043
+ECONOMICAL_TOLERANCE = 0.044  # cells that a prior of +-20 % holds about ten of
 DOUBT = 0.02  # how much of the belief a prior leaves to "it is simply wrong"
 HEAVY = 0.1  # how often a memory figure is three times as wrong as its error says
 TAIL = 0.08  # so much belief at an end is one cell where it is spread thinly ...
@@ -193,7 +193,7 @@ class LoadSearch:
         known_bad: A size never to be tried again, nor anything above it.
         tolerance: Ends when the good size is within this part of the smallest bad one.
         granularity_tokens: Ends too when they are this near.
-        economical: Stop at a bracket of 3.6 % rather than at `tolerance`.
+        economical: Stop at a bracket of 4.4 % rather than at `tolerance`.
 
     What is claimed, `bracket[0]`, is always a size that really loaded, or 0.
     """
