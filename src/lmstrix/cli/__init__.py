@@ -63,8 +63,11 @@ def _run(arguments: list[str]) -> int:
         kept = getattr(stop, "kept", "")
         _say(f"interrupted{': ' + kept if kept else ''}")
         return 130
-    except (BrokenPipeError, MemoryError):
-        raise
+    except OSError as error:
+        if error.filename is None:  # standard output; `main` knows what to do
+            raise
+        _say(f"error: {error.filename}: {error.strerror}.")
+        return 1
     except Exception as error:  # the last net: a bug of ours, said in one line
         if "--debug" in arguments or os.environ.get("LMSTRIX_DEBUG"):
             raise

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from lmstrix.cli.pace import Pace
 from lmstrix.cli.units import duration
 from lmstrix.context.options import Stage
 from lmstrix.registry.columns import human_bytes
@@ -33,34 +34,33 @@ class _Row:
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
-        self.event: TestEvent | None = None
-        self.started: float | None = None
-        self.ended: float | None = None
+        self.pace = Pace()
 
     @property
     def status(self) -> str:
         """The test's status so far."""
-        if self.event is None:
+        event = self.pace.event
+        if event is None:
             return ""
-        result = self.event.result
-        return "testing" if result is None else result.status.value
+        return "testing" if event.result is None else event.result.status.value
 
     @property
-    def share(self) -> float | None:
-        """How much of this test is done, 0..1."""
-        if self.ended is not None:
-            return 1.0
-        return self.event.fraction if self.event else None
+    def stage(self) -> str:
+        """What is done just now."""
+        return self.pace.event.stage.value if self.pace.event else Stage.WAIT.value
 
-    def eta(self, now: float) -> str:
-        """What is left at the pace so far; the time taken once it is done."""
-        if self.started is None:
-            return ""
-        if self.ended is not None:
-            return duration(self.ended - self.started)
-        if not self.share:
-            return ""
-        return "~" + duration((now - self.started) * (1 - self.share) / self.share)
+    @property
+    def context(self) -> str:
+        """The size at work."""
+        event = self.pace.event
+        return f"{event.tokens:,}" if event and event.tokens else ""
+
+    def left(self, now: float) -> str:
+        """What is left, with a `~`; the time taken once it is done."""
+        if self.pace.took_s is not None:
+            return duration(self.pace.took_s)
+        left = self.pace.left_s(now)
+        return "" if left is None else f"~{duration(left)}"
 
 
 class LiveTests:
@@ -102,15 +102,11 @@ class LiveTests:
     def on_event(self, event: TestEvent) -> None:
         """Take note of a step; the table is redrawn by itself."""
         row = self._rows.setdefault(event.model_key, _Row(0))
-        row.event = event
-        if event.stage not in (Stage.WAIT, Stage.DONE) and row.started is None:
-            row.started = time.monotonic()
-        if event.stage is Stage.DONE:
-            row.ended = time.monotonic()
+        row.pace.saw(event, time.monotonic())
 
     def _table(self) -> Table:
         wide = self._console.width >= _WIDE
-        done = sum(row.ended is not None for row in self._rows.values())
+        done = sum(row.pace.ended is not None for row in self._rows.values())
         table = Table(
             box=ROUNDED,
             pad_edge=False,
@@ -132,10 +128,10 @@ class LiveTests:
             table.add_row(
                 one_line(key),
                 *extra,
-                row.event.stage.value if row.event else Stage.WAIT.value,
-                f"{row.event.tokens:,}" if row.event and row.event.tokens else "",
-                self._bar(row),
-                row.eta(now),
+                row.stage,
+                row.context,
+                self._bar(row.pace.share),
+                row.left(now),
             )
         return table
 
@@ -145,13 +141,12 @@ class LiveTests:
         room = max(3, self._console.height - 6)
         if len(rows) <= room:
             return rows
-        at = next((i for i, (_, row) in enumerate(rows) if row.ended is None), len(rows) - 1)
+        at = next((i for i, (_, row) in enumerate(rows) if row.pace.ended is None), len(rows) - 1)
         first = max(0, min(at - room // 3, len(rows) - room))
         return rows[first : first + room]
 
-    def _bar(self, row: _Row) -> str:
-        share = row.share
-        if share is None:
+    def _bar(self, share: float) -> str:
+        if not share:
             return ""
         full = round(share * _BAR)
         mark, rest = ("█", "░") if self._blocks else ("#", ".")

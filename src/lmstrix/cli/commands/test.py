@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lmstrix.client import AsyncLMStrix
-    from lmstrix.context.options import TestOptions
+    from lmstrix.context.options import EventListener, TestOptions
     from lmstrix.results import TestResult
     from lmstrix.store import Entry
 
@@ -78,6 +79,10 @@ def command(invocation: Invocation, /, **given: Any) -> int:
         )
     if model is not None and (given["every"] or given["chosen"] or given["keywords"]):
         raise UsageError(f"Either {model!r} is to be tested or several, not both.")
+    if given["dry_run"] and given["reset"]:
+        raise UsageError("--dry-run changes nothing; --reset would.", hint="Leave one of them out.")
+    if given["yes"] and not given["reset"]:
+        raise UsageError("--yes answers the question of --reset; there is none without it.")
     return invocation.run(_test(invocation, model, given))
 
 
@@ -91,16 +96,15 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
     terminal = invocation.terminal
     async with invocation.client() as client:
         entries = await _chosen(client, model, given)
-        keys = [entry.model.key for entry in entries]
         if given["dry_run"]:
-            for key in keys:
-                plan = await client.plan_test(key, options=_options(given))
-                text = given["form"] == "text"
-                lines = plan_lines(plan, terminal) if text else ()
-                terminal.print("\n".join(lines) if text else encode(plan_data(plan), given["form"]))
+            plans = [await client.plan_test(n, options=_options(given)) for n in entries]
+            for plan in plans if given["form"] == "text" else ():
+                terminal.print("\n".join(plan_lines(plan, terminal)))
+            if given["form"] != "text":
+                terminal.print(encode([plan_data(plan) for plan in plans], given["form"]))
             return 0
-        if given["reset"] and not given["yes"]:
-            confirm_reset(len(keys))
+        if given["reset"]:
+            _reset(invocation, entries, given)
         results = await _run(invocation, client, entries, given)
     if given["form"] == "text":
         for line in report_lines(results, terminal):
@@ -110,10 +114,24 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
     return _exit_code(results)
 
 
+def _reset(invocation: Invocation, entries: Mapping[str, Entry], given: Mapping[str, Any]) -> None:
+    """Forget all at once, so that the one backup has everything."""
+    from lmstrix.store import Store
+
+    if not given["yes"]:
+        confirm_reset(len(entries))
+    with Store.open(invocation.places.database) as store:
+        store.reset_tests([entry.model for entry in entries.values()])
+
+
 async def _chosen(
     client: AsyncLMStrix, model: str | None, given: Mapping[str, Any]
-) -> Sequence[Entry]:
-    """The models to test, in order. Raises `NotFoundError` where there is none."""
+) -> dict[str, Entry]:
+    """The models to test by the name to call them, in order.
+
+    Raises `NotFoundError` where there is none.
+    """
+    from lmstrix.registry.find import qualified_name
     from lmstrix.results import TestStatus  # not needed for --help
 
     if model is not None:
@@ -131,7 +149,8 @@ async def _chosen(
             raise NotFoundError("No test was interrupted.", hint="lmstrix test --all")
     if not entries:
         raise NotFoundError("There is no model to test.", hint="Find models first: lmstrix scan")
-    return entries
+    # The name as given may be a file that was never scanned.
+    return {model or qualified_name(entry): entry for entry in entries}
 
 
 def _options(given: Mapping[str, Any]) -> TestOptions:
@@ -142,9 +161,7 @@ def _options(given: Mapping[str, Any]) -> TestOptions:
         fast=given["fast"],
         threshold_tokens=given["threshold"],
         timeout_s=given["timeout"],
-        budget_s=given["budget"],
         force=given["force"],
-        reset=given["reset"],
         load=load_config(**shared_load_arguments(given)),
     )
 
@@ -152,26 +169,47 @@ def _options(given: Mapping[str, Any]) -> TestOptions:
 async def _run(
     invocation: Invocation,
     client: AsyncLMStrix,
-    entries: Sequence[Entry],
+    entries: Mapping[str, Entry],
     given: Mapping[str, Any],
 ) -> Sequence[TestResult]:
     terminal = invocation.terminal
     invocation.kept = "every probe so far is kept. Take it up again: lmstrix test --continue"
-    keys = [entry.model.key for entry in entries]
     if terminal.err_live and not terminal.quiet:
-        from lmstrix.cli.live_tests import LiveTests  # rich takes 50 ms
+        from lmstrix.cli.live_tests import LiveTests
 
-        with LiveTests(terminal, entries) as live:
-            return await client.test_models(keys, options=_options(given), on_event=live.on_event)
-    from lmstrix.cli.test_report import EventLines  # beside its twin
+        with LiveTests(terminal, list(entries.values())) as live:
+            return await _one_by_one(client, entries, given, live.on_event)
+    from lmstrix.cli.test_report import EventLines
 
-    lines = EventLines(terminal)
-    return await client.test_models(keys, options=_options(given), on_event=lines.on_event)
+    return await _one_by_one(client, entries, given, EventLines(terminal).on_event)
+
+
+async def _one_by_one(
+    client: AsyncLMStrix,
+    entries: Mapping[str, Entry],
+    given: Mapping[str, Any],
+    on_event: EventListener,
+) -> Sequence[TestResult]:
+    """Test in the order given (--sort), all within the one budget."""
+    from msgspec.structs import replace
+
+    began, results = time.monotonic(), []
+    for name in entries:
+        options = _options(given)
+        if given["budget"] is not None:
+            left = given["budget"] - (time.monotonic() - began)
+            if left <= 0:
+                break
+            options = replace(options, budget_s=left)
+        results += await client.test_models([name], options=options, on_event=on_event)
+    return results
 
 
 def _exit_code(results: Sequence[TestResult]) -> int:
     from lmstrix.results import FailureKind, TestStatus  # not for --help
 
+    if not results:
+        return 1  # the budget was spent before the first
     if any(result.failure is FailureKind.UNREACHABLE for result in results):
         return 4
     return 1 if any(result.status is not TestStatus.COMPLETED for result in results) else 0
