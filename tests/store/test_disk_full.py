@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lmstrix.errors import StoreError, StoreFullError
+from lmstrix.errors import StoreFullError
 from lmstrix.results import ProbeKind
 from lmstrix.store import Store
 from lmstrix.types import Listing
@@ -82,12 +82,20 @@ def test_a_full_disk_loses_nothing_that_was_there(
         assert store.probes(test_id) == begun
 
 
-def test_a_store_cannot_be_made_on_a_full_disk_but_later(small_disk: Path) -> None:
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_full_disk_is_told_at_opening_and_harms_nothing(
+    small_disk: Path,
+    exists: bool,  # noqa: FBT001  # a case
+) -> None:
     path = small_disk / "data" / "lmstrix.db"
-    with filled(small_disk), pytest.raises(StoreError):
+    if exists:
+        with Store.open(path) as store:
+            store.set_state("last", "tiny")
+    with filled(small_disk), pytest.raises(StoreFullError, match="No room left"):
         Store.open(path)
     with Store.open(path) as store:
         assert store.integrity() == ()
+        assert store.get_state("last") == ("tiny" if exists else None)
 
 
 LIMITED = """

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lmstrix.errors import StoreFullError
 
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# A full disk, a limit on file sizes, a quota.
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -29,7 +30,7 @@ def atomic_write(path: Path, data: bytes) -> None:
         beside.replace(target)
     except BaseException as error:
         beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise StoreFullError(
                 f"No room left to write {path} ({len(data):,} bytes); what was there is intact.",
                 path=path,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
+from lmstrix.config.atomic_write import NO_ROOM
 from lmstrix.errors import BusyError, StoreError, StoreFullError, StoreVersionError
 from lmstrix.store.backups import copy_database
 from lmstrix.store.migrations import APPLICATION_ID, MIGRATIONS
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 BUSY_S = 10.0
 _MAGIC = b"SQLite format 3\0"
-_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+_SQLITE_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 class Database:
@@ -41,24 +42,24 @@ class Database:
         An older schema is migrated, after a backup. Raises `StoreVersionError` for a newer one
         and `StoreError` for a file that is damaged or no store; neither file is touched.
         """
-        _check_header(path)
-        if not path.exists():
-            if not create:
+        with translated(path):
+            if _is_there(path):
+                _check_header(path)
+            elif not create:
                 raise StoreError(
                     f"There is no store at {path}.",
                     path=path,
                     hint="Run `lmstrix scan` to make one.",
                 )
-            _make_folder(path)
-        with translated(path):
+            else:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             connection = connect(path)
-        try:
-            with translated(path):
+            try:
                 if _version(connection, path) < len(MIGRATIONS):
                     _migrate(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+            except BaseException:
+                connection.close()
+                raise
         return cls(connection, path)
 
     def close(self) -> None:
@@ -153,17 +154,16 @@ def translated(path: Path) -> Iterator[None]:
         raise  # a mistake of ours
     except sqlite3.DatabaseError as error:
         raise _store_error(error, path) from error
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise _full(path) from error
+        raise _denied(path, error.strerror or str(error)) from error
 
 
 def _store_error(error: sqlite3.DatabaseError, path: Path) -> StoreError | BusyError:
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if code in _NO_ROOM:
-        return StoreFullError(
-            f"No room left to write the store {path} (disk full, or a quota or limit on file"
-            " sizes). What was there before is intact.",
-            path=path,
-            hint="Free some space on that disk and run the command again.",
-        )
+    if code in _SQLITE_NO_ROOM:
+        return _full(path)
     match code & 0xFF:  # the extended codes keep their family in the low byte
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return BusyError(
@@ -178,6 +178,15 @@ def _store_error(error: sqlite3.DatabaseError, path: Path) -> StoreError | BusyE
         f"The store {path} cannot be used: {error}.",
         path=path,
         hint="Check the disk it is on, or set LMSTRIX_HOME to a folder on another.",
+    )
+
+
+def _full(path: Path) -> StoreFullError:
+    return StoreFullError(
+        f"No room left to write the store {path} (disk full, or a quota or limit on file"
+        " sizes). What was there before is intact.",
+        path=path,
+        hint="Free some space on that disk and run the command again.",
     )
 
 
@@ -216,18 +225,22 @@ def _newer(path: Path, found: int) -> StoreVersionError:
     )
 
 
+def _is_there(path: Path) -> bool:
+    """Whether something is at `path`. Not being allowed to know is an error, unlike `exists`."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _check_header(path: Path) -> None:
     """Refuse what is not ours by its first hundred bytes, before SQLite may touch anything.
 
-    Offsets: https://www.sqlite.org/fileformat.html, section 1.3. A missing or empty file passes.
+    Offsets: https://www.sqlite.org/fileformat.html, section 1.3. An empty file passes.
     """
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _denied(path, error.strerror or str(error)) from error
+    with path.open("rb") as file:
+        header = file.read(100)
     if header and (len(header) < 100 or not header.startswith(_MAGIC)):
         raise _damaged(path, "its beginning is not that of a SQLite file")
     found = int.from_bytes(header[60:64], "big")
@@ -235,19 +248,12 @@ def _check_header(path: Path) -> None:
         raise _newer(path, found)
 
 
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _denied(path, error.strerror or str(error)) from error
-
-
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """The schema's number, after making sure that the database is ours."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     mark: int = connection.execute("PRAGMA application_id").fetchone()[0]
     if mark != APPLICATION_ID:
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version or tables or mark:
             raise _damaged(path, "it is another program's database")
     if version > len(MIGRATIONS):
@@ -274,8 +280,6 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             f"Another process has been preparing the store {path} for {BUSY_S * 3:.0f} s.",
             hint="Wait until it is done and run the command again.",
         ) from error
-    except OSError as error:
-        raise _denied(path, error.strerror or str(error)) from error
 
 
 def _apply(connection: sqlite3.Connection, path: Path) -> None:

@@ -42,11 +42,11 @@ class Journal(Database):
         names = ", ".join(values)
         marks = ", ".join("?" * len(values))
         with self._writing() as db:
-            row = db.execute(
-                f"INSERT INTO tests ({names}) VALUES ({marks}) RETURNING id",  # noqa: S608  # our own names
+            added = db.execute(
+                f"INSERT INTO tests ({names}) VALUES ({marks})",  # noqa: S608  # our own names
                 tuple(values.values()),
-            ).fetchone()
-            test_id = int(row[0])
+            )
+            test_id = _number(added)
             _save(db, msgspec.structs.replace(result, id=test_id), this_process())
         return test_id
 
@@ -77,12 +77,12 @@ class Journal(Database):
         with self._writing() as db:
             if db.execute("SELECT 1 FROM tests WHERE id = ?", (test_id,)).fetchone() is None:
                 raise self._gone("test", test_id)
-            row = db.execute(
+            added = db.execute(
                 "INSERT INTO probes (test_id, kind, tokens, started_at, owner_pid, owner_started)"
-                " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (test_id, kind.value, tokens, at, *owner),
-            ).fetchone()
-        return int(row[0])
+            )
+            return _number(added)
 
     def finish_probe(self, probe_id: int, outcome: ProbeOutcome, *, at: float) -> None:
         """Record how a probe went. Its owner's word replaces what others took for its end."""
@@ -169,6 +169,11 @@ class Journal(Database):
 
 
 OUTCOME = msgspec.json.Decoder(ProbeOutcome)
+
+
+def _number(added: sqlite3.Cursor) -> int:
+    assert added.lastrowid is not None
+    return added.lastrowid
 
 
 def _save(db: sqlite3.Connection, result: TestResult, owner: Owner) -> bool:

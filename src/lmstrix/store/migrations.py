@@ -1,7 +1,8 @@
 """The schema, one numbered step after another; `PRAGMA user_version` counts them.
 
 A step that has been released is never changed. What a struct holds is kept as JSON beside the
-columns that are searched.
+columns that are searched. Nothing here needs more than SQLite 3.26, which old
+but living systems have.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             missing_since REAL,
             legacy BLOB,
             UNIQUE (provider, server, key)
-        ) STRICT
+        )
         """,
         # settled is 1 for a test that ran to its end. AUTOINCREMENT: the id of a test that was
         # reset is never given to another.
@@ -47,7 +48,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             data BLOB NOT NULL,
             owner_pid INTEGER NOT NULL,
             owner_started TEXT NOT NULL
-        ) STRICT
+        )
         """,
         "CREATE INDEX tests_by_model ON tests (identity, provider, machine, settled, id)",
         "CREATE INDEX tests_unsettled ON tests (status) WHERE status = 'testing'",
@@ -62,10 +63,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             outcome BLOB,
             owner_pid INTEGER NOT NULL,
             owner_started TEXT NOT NULL
-        ) STRICT
+        )
         """,
         "CREATE INDEX probes_by_test ON probes (test_id)",
         "CREATE INDEX probes_unfinished ON probes (id) WHERE finished_at IS NULL",
-        "CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+        "CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     ),
 )
