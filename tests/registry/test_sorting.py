@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmstrix.errors import FilterError
 from lmstrix.registry import SORT_KEYS, facts, sort_entries
 from lmstrix.results import TestStatus
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
-def keys(entries):
+    from lmstrix.store import Entry
+
+
+def keys(entries: Iterable[Entry]) -> list[str]:
     return [entry.model.key for entry in entries]
 
 
-def test_ids_sort_regardless_of_case(make_entry):
+def test_ids_sort_regardless_of_case(make_entry: Callable[..., Entry]) -> None:
     entries = [make_entry(key) for key in ("b", "A", "c")]
     assert keys(sort_entries(entries)) == ["A", "b", "c"]
     assert keys(sort_entries(entries, "idd")) == ["c", "b", "A"]
@@ -44,7 +52,9 @@ def test_ids_sort_regardless_of_case(make_entry):
         ),
     ],
 )
-def test_each_key_puts_the_smaller_first_and_d_the_larger(make_entry, by, first, second):
+def test_each_key_puts_the_smaller_first_and_d_the_larger(
+    make_entry: Callable[..., Entry], by: str, first: dict[str, Any], second: dict[str, Any]
+) -> None:
     low, high = make_entry("z-low", **first), make_entry("a-high", **second)
     assert sort_entries([high, low], by) == [low, high]
     assert sort_entries([low, high], f"{by}d") == [high, low]
@@ -52,7 +62,7 @@ def test_each_key_puts_the_smaller_first_and_d_the_larger(make_entry, by, first,
     assert sort_entries([low, high], f"{by}d", reverse=True) == [high, low]
 
 
-def test_an_unknown_key_is_answered_with_the_keys():
+def test_an_unknown_key_is_answered_with_the_keys() -> None:
     with pytest.raises(FilterError) as caught:
         sort_entries([], "weight")
     assert caught.value.piece == "weight"
@@ -70,12 +80,15 @@ VALUES = {
 SOME = st.none() | st.integers(1, 3)
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(SOME, SOME, SOME, SOME), max_size=12),
     by=st.sampled_from(sorted(VALUES)),
     reverse=st.booleans(),
 )
-def test_the_order_is_total_stable_and_ends_with_the_unknown(make_entry, rows, by, reverse):
+def test_the_order_is_total_stable_and_ends_with_the_unknown(
+    make_entry: Callable[..., Entry], rows: Any, by: str, *, reverse: bool
+) -> None:
     entries = [
         make_entry(str(i), ctx=ctx, declared_context_tokens=dtx, size_bytes=size or 0, tps=tps)
         for i, (ctx, dtx, size, tps) in enumerate(rows)
@@ -83,7 +96,7 @@ def test_the_order_is_total_stable_and_ends_with_the_unknown(make_entry, rows, b
     values = {entry.model.key: VALUES[by](entry) for entry in entries}
     ordered = keys(sort_entries(entries, by, reverse=reverse))
     assert sorted(ordered, key=int) == keys(entries)
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         if values[one] is None:
             assert values[other] is None
         elif values[other] is not None:
@@ -92,7 +105,10 @@ def test_the_order_is_total_stable_and_ends_with_the_unknown(make_entry, rows, b
             assert int(one) < int(other)
 
 
+@settings(deadline=None)
 @given(by=st.sampled_from(SORT_KEYS), swap=st.booleans())
-def test_every_key_sorts_entries_of_which_nothing_is_known(make_entry, by, swap):
+def test_every_key_sorts_entries_of_which_nothing_is_known(
+    make_entry: Callable[..., Entry], by: str, *, swap: bool
+) -> None:
     entries = [make_entry("a"), make_entry("b", ctx=5, size_bytes=3)]
     assert len(sort_entries(entries[::-1] if swap else entries, by)) == 2

@@ -136,15 +136,13 @@ def _not_found(
             query=query,
             hint="Find them first: lmstrix scan",
         )
-    # Several spellings lead to one key; the longest common run of letters decides.
     spellings = {alias.casefold(): alias for alias in aliases}
     for entry in entries:
         key = entry.model.key
-        spellings[last_piece(key).casefold()] = key
-        spellings[key.casefold()] = key
+        spellings[(key if "/" in query else last_piece(key)).casefold()] = key
     low = query.casefold()
     inside = sorted((text for text in spellings if low in text), key=len)
-    close = get_close_matches(low, spellings, n=2 * _NEAREST, cutoff=0.5)
+    close = get_close_matches(low, spellings, n=_NEAREST, cutoff=0.5)
     nearest = list(dict.fromkeys(spellings[text] for text in (*inside, *close)))[:_NEAREST]
     guess = f" Nearest: {', '.join(nearest)}." if nearest else ""
     return ModelNotFoundError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import category, east_asian_width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
 _GAP = "  "
 _NARROWEST_TEXT = 8
@@ -34,10 +34,19 @@ def one_line(text: str) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` columns, with an ellipsis in its middle where it was longer.
+    """`text` in at most `width` columns, an ellipsis where something was left out.
 
-    Both ends stay, since names differ in their first letters and in their quantization.
+    Of a path or a key with a publisher the last piece counts most; of that the two ends, since
+    names differ in their first letters and in their quantization.
     """
+    if display_width(text) <= width:
+        return text
+    folder, slash, piece = text.rpartition("/")
+    if slash and piece:
+        room = width - display_width(piece) - 2
+        if room >= 0:
+            return f"{_head(folder, room)}…/{piece}"
+        text = piece
     if display_width(text) <= width:
         return text
     if width < 2:
@@ -75,22 +84,23 @@ def column_widths(natural: Sequence[int], shrinks: Sequence[bool], room: int | N
     return widths
 
 
-def lay_out(
-    rows: Iterable[Sequence[str]],
-    *,
-    widths: Sequence[int],
-    right: Sequence[bool],
-    room: int | None,
-) -> Iterator[str]:
-    """The lines of a table; no line is wider than `room`."""
-    table_width = sum(widths) + len(_GAP) * (len(widths) - 1)
-    for row in rows:
+class Layout(NamedTuple):
+    """How the lines of one table are set; no line comes out wider than `room`."""
+
+    widths: Sequence[int]
+    right: Sequence[bool]
+    room: int | None = None
+
+    def line(self, row: Sequence[str]) -> str:
+        """One row, without trailing spaces."""
         cells = [
-            _cell(text, width, right=to_right)
-            for text, width, to_right in zip(row, widths, right, strict=True)
+            _cell(text, width, right=right)
+            for text, width, right in zip(row, self.widths, self.right, strict=True)
         ]
         line = _GAP.join(cells).rstrip(" ")
-        yield line if room is None or table_width <= room else _head(line, room)
+        if self.room is None or len(line) * 2 <= self.room:  # no character takes more than two
+            return line
+        return line if display_width(line) <= self.room else _head(line, self.room).rstrip(" ")
 
 
 def _cell(text: str, width: int, *, right: bool) -> str:

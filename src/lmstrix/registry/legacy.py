@@ -30,6 +30,7 @@ FILE_NAME = "lmstrix.json"
 PROVIDER = "lmstudio"  # the only place where 1.x found models
 
 LegacyItem: TypeAlias = tuple[Model, LegacyTest]
+_KEPT = msgspec.json.Decoder(LegacyItem)
 
 
 class LegacyImport(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,12 +228,12 @@ def _item(place: str, value: object, problems: list[str]) -> LegacyItem | None:
         extra=fields.rest(),
     )
     try:
-        msgspec.json.encode((model, legacy))
-    except (UnicodeEncodeError, OverflowError, RecursionError) as error:
-        # Half a surrogate pair, a number of 20 digits, a nest 1,000 deep: JSON may have them.
+        kept: LegacyItem = _KEPT.decode(msgspec.json.encode((model, legacy)))
+    except (UnicodeEncodeError, RecursionError, msgspec.MsgspecError) as error:
+        # Half a surrogate pair or a nest without bottom: json reads what no store should hold.
         problems.append(f"{place!r}: cannot be kept ({error}); left out.")
         return None
-    return model, legacy
+    return kept
 
 
 def _type(key: str, *, vision: bool) -> ModelType:

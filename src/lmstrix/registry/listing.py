@@ -18,10 +18,10 @@ import msgspec
 from lmstrix.errors import UsageError
 from lmstrix.registry import facts
 from lmstrix.registry.columns import COLUMNS, Column, human_bytes, parse_columns
-from lmstrix.registry.layout import column_widths, display_width, lay_out, one_line
+from lmstrix.registry.layout import Layout, column_widths, display_width, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lmstrix.registry.columns import Plain
     from lmstrix.store import Entry
@@ -81,42 +81,52 @@ def render(
 def _table(
     entries: Sequence[Entry], chosen: Sequence[Column], *, header: bool, room: int | None
 ) -> Iterator[str]:
-    columns = list(chosen) or _suitable(entries)
+    columns = chosen or _suitable(entries)
     texts = {c.name: [one_line(c.text(entry)) for entry in entries] for c in columns}
     natural = {
-        c.name: max(
-            display_width(c.title) if header else 1,
-            max(map(display_width, texts[c.name]), default=0),
-        )
-        for c in columns
+        name: max(display_width(COLUMNS[name].title) if header else 1, _widest(column))
+        for name, column in texts.items()
     }
     if not chosen and room is not None:
-        for name in _DISPENSABLE:
-            others = sum(natural[c.name] + 2 for c in columns) - natural["id"] - 2
-            if room - others >= min(natural["id"], _READABLE_NAME):
-                break
-            columns = [c for c in columns if c.name != name]
-    widths = column_widths([natural[c.name] for c in columns], [c.shrinks for c in columns], room)
-    rows = zip(*(texts[c.name] for c in columns), strict=True)
-    lines = lay_out(rows, widths=widths, right=[c.right for c in columns], room=room)
+        columns = _affordable(columns, natural, room)
+    layout = Layout(
+        column_widths([natural[c.name] for c in columns], [c.shrinks for c in columns], room),
+        [c.right for c in columns],
+        room,
+    )
     if header:
-        titles = [[c.title for c in columns]]
-        yield from lay_out(titles, widths=widths, right=[c.right for c in columns], room=room)
-    yield from lines
+        yield layout.line([column.title for column in columns])
+    for row in zip(*(texts[column.name] for column in columns), strict=True):
+        yield layout.line(row)
 
 
-def _suitable(entries: Iterable[Entry]) -> list[Column]:
-    """The usual columns, less those that are empty for all these entries."""
-    entries = list(entries)
+def _widest(texts: Iterable[str]) -> int:
+    return max(map(display_width, texts), default=0)
+
+
+def _suitable(entries: Sequence[Entry]) -> list[Column]:
+    """The usual columns, less those that would be empty for all these entries."""
     return [
         column
         for column in (COLUMNS[name] for name in _TABLE)
-        if column.name not in _DISPENSABLE or any(column.text(entry) for entry in entries)
+        if column.name not in _DISPENSABLE or any(map(column.text, entries))
     ]
 
 
+def _affordable(
+    columns: Sequence[Column], natural: Mapping[str, int], room: int
+) -> Sequence[Column]:
+    """Of the usual columns those that leave the names readable."""
+    for name in _DISPENSABLE:
+        others = sum(natural[column.name] + 2 for column in columns if column.name != "id")
+        if room - others >= min(natural["id"], _READABLE_NAME):
+            break
+        columns = [column for column in columns if column.name != name]
+    return columns
+
+
 def _markdown(entries: Sequence[Entry], chosen: Sequence[Column], *, header: bool) -> Iterator[str]:
-    columns = list(chosen) or _suitable(entries)
+    columns = chosen or _suitable(entries)
     if header:
         yield _markdown_row(column.title for column in columns)
         yield _markdown_row("---:" if column.right else "---" for column in columns)
@@ -148,7 +158,7 @@ def _json(entries: Iterable[Entry], columns: Sequence[Column]) -> Iterator[str]:
 def _csv(entries: Iterable[Entry], columns: Sequence[Column], *, header: bool) -> Iterator[str]:
     import csv  # noqa: PLC0415  # only this form needs it
 
-    writer = csv.writer(_Line(), lineterminator="")
+    writer = csv.writer(_Line())
     if header:
         yield writer.writerow([column.field for column in columns])
     for entry in entries:
@@ -159,7 +169,7 @@ class _Line:
     """A file for the csv writer, whose `writerow` returns what `write` returned: the line."""
 
     def write(self, text: str) -> str:
-        return text
+        return text.removesuffix("\r\n")
 
 
 def _flat(value: Plain) -> str | float | None:
