@@ -367,8 +367,8 @@ class AsyncLMStrix:
         if self._found_providers is None:
             from lmstrix.providers.found import find_providers
 
-            found, self.problems = find_providers(self.settings, self.places)
-            self._found_providers = tuple(found)
+            found, problems = find_providers(self.settings, self.places)
+            self._found_providers, self.problems = tuple(found), tuple(problems)
         provider, server = provider or self.settings.provider, server or self.settings.server
         chosen = [
             one
