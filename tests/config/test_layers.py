@@ -229,6 +229,20 @@ def test_a_named_file_that_is_not_there_is_an_error(places: Places, tmp_path: Pa
     assert str(missing) in refused(places, environ={"LMSTRIX_CONFIG": str(missing)}).message
 
 
+def test_a_settings_file_that_may_not_be_read_is_an_error_and_not_passed_over(
+    places: Places,
+) -> None:
+    places.settings_file.mkdir(parents=True)
+    assert "cannot be read" in refused(places).message
+
+
+def test_an_empty_table_sets_nothing(places: Places) -> None:
+    user_file(places, "[embedded]\n[aliases]")
+    effective = load(places)
+    assert effective.settings == Settings()
+    assert effective.origins == load(places, config_file=user_file(places, "")).origins
+
+
 def test_a_byte_order_mark_is_no_error(places: Places) -> None:
     user_file(places, "\ufeffserver = 'a'")
     assert load(places).settings.server == "a"

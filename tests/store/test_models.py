@@ -158,6 +158,13 @@ def test_what_1x_knew_is_kept_word_for_word(store: Store, make: Any) -> None:
     assert len(list(store.entries())) == 1
 
 
+def test_of_a_model_imported_twice_at_once_the_last_holds(store: Store, make: Any) -> None:
+    items = [(make.model("tiny"), LegacyTest(tps=tps)) for tps in (1.0, 2.0)]
+    assert store.record_legacy(items, at=3.0).new == ("tiny",)
+    (entry,) = store.entries()
+    assert entry.legacy == LegacyTest(tps=2.0)
+
+
 def test_an_imported_model_becomes_the_listed_one_whatever_its_server(
     store: Store, make: Any
 ) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from lmstrix.config.places import user_home
 from lmstrix.config.settings import Settings, parse_size
-from lmstrix.config.sources import Document, flatten, read_document
+from lmstrix.config.sources import Document, flatten, is_there, read_document
 from lmstrix.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -62,15 +62,7 @@ def load_settings(
     environ = os.environ if environ is None else environ
     home = user_home(environ)
     notes: list[str] = []
-    if named := environ.get("LMSTRIX_CONFIG"):
-        config_file = config_file or Path(named)
-    layers: list[_Layer] = []  # the later wins
-    if config_file is not None:
-        layers.append(_file_layer(config_file, home))
-    elif places.settings_file.is_file():
-        layers.append(_file_layer(places.settings_file, home))
-    elif (old := places.legacy / "config.json").is_file():
-        layers.append(_legacy_layer(old, home, notes))
+    layers = [_user_layer(places, config_file, environ, notes)]  # the later wins
     if name := profile or environ.get("LMSTRIX_PROFILE"):
         layers.append(_profile_layer(name, places, home, notes))
     if project_folder is not None and (found := _project_file(project_folder, notes)):
@@ -80,13 +72,33 @@ def load_settings(
 
     origins = dict.fromkeys((key for key, kind in _kinds().items() if not _is_table(kind)), DEFAULT)
     tables: dict[str, Any] = {}
-    for layer in layers:
-        for key, (value, origin) in layer.items():
-            _put(tables, key, value)
-            origins[key] = origin
+    for key, (value, origin) in (item for layer in layers for item in layer.items()):
+        if _is_table(_kind(key)):
+            continue  # an empty one
+        origins[key] = origin
+        table, dot, name = key.partition(".")
+        if dot:
+            tables.setdefault(table, {})[name] = value
+        else:
+            tables[key] = value
     return Effective(
         settings=msgspec.convert(tables, Settings), origins=origins, notes=tuple(notes)
     )
+
+
+def _user_layer(
+    places: Places, named: Path | None, environ: Mapping[str, str], notes: list[str]
+) -> _Layer:
+    home = user_home(environ)
+    if named is None and (variable := environ.get("LMSTRIX_CONFIG")):
+        named = Path(variable)
+    if named is not None:
+        return _file_layer(named, home)
+    if is_there(places.settings_file):
+        return _file_layer(places.settings_file, home)
+    if is_there(old := places.legacy / "config.json"):
+        return _legacy_layer(old, home, notes)
+    return {}
 
 
 def _file_layer(path: Path, home: Path) -> _Layer:
@@ -130,9 +142,9 @@ def _profile_layer(name: str, places: Places, home: Path, notes: list[str]) -> _
     folder = places.config / "profiles"
     if Path(name).name == name:
         for path in (folder / f"{name}.toml", folder / f"{name}.json"):
-            if path.is_file():
+            if is_there(path):
                 return _file_layer(path, home)
-        if (old := places.legacy / "profiles" / f"{name}.json").is_file():
+        if is_there(old := places.legacy / "profiles" / f"{name}.json"):
             return _legacy_layer(old, home, notes)
     known = sorted({path.stem for path in folder.glob("*") if path.suffix in (".toml", ".json")})
     raise SettingsError(
@@ -147,7 +159,7 @@ def _project_file(start: Path, notes: list[str]) -> Path | None:
     for folder in (start.absolute(), *start.absolute().parents):
         for name in (".lmstrix.toml", ".lmstrix.json"):
             path = folder / name
-            if not path.is_file():
+            if not is_there(path):
                 continue
             if _is_mine(path):
                 return path
@@ -235,14 +247,6 @@ def _anchored(folder: str, base: Path, home: Path) -> str:
     if path.parts and path.parts[0] == "~":
         return str(home.joinpath(*path.parts[1:]))
     return str(base / path)
-
-
-def _put(tables: dict[str, Any], key: str, value: Any) -> None:
-    table, dot, name = key.partition(".")
-    if dot:
-        tables.setdefault(table, {})[name] = value
-    elif not _is_table(_kind(key)):
-        tables[key] = value
 
 
 @functools.cache

@@ -40,6 +40,17 @@ class Document(msgspec.Struct, frozen=True):
         return f"{self.path}:{line}" if line else str(self.path)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something to read at `path`; what may not be known, reading will tell."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def read_document(path: Path) -> Document:
     """Read a TOML or, by its ending, JSON file. Raises `SettingsError` naming file and line."""
     try:

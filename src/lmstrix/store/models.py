@@ -156,7 +156,8 @@ class Models(Database):
                 (provider, key): row
                 for row, provider, key in db.execute("SELECT id, provider, key FROM models")
             }
-            for model, legacy in items:
+            # Where a model is named twice the last holds.
+            for model, legacy in {(m.provider, m.key): (m, old) for m, old in items}.values():
                 blob = msgspec.json.encode(legacy)
                 if (row := rows.get((model.provider, model.key))) is not None:
                     known.append((blob, row, model.key))
