@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lmstrix.context.search import MemoryLine
-from lmstrix.gguf import MemoryModel
-from lmstrix.types import LoadConfig, MemoryUse
+from lmstrix.gguf import Confidence, MemoryModel, MemoryNeed
+from lmstrix.types import LoadConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lmstrix.gguf import Header
+    from lmstrix.types import MemoryUse
 
 KV_TYPES = ("f16", "q8_0", "q4_0")
-SMALLEST_TOKENS = 128
+STEP_TOKENS = 256  # llama.cpp rounds contexts up to this
+UNDECLARED_CEILING = 2**20  # for a header that declares no context
+ERRORS = {Confidence.HIGH: 0.05, Confidence.MEDIUM: 0.12, Confidence.LOW: 0.3}
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -58,19 +61,19 @@ class FitRow(msgspec.Struct, frozen=True, kw_only=True):
     """The largest context predicted to fit with one KV cache type.
 
     `context_tokens` is `None` where not even the smallest fits; then `need` is that of the
-    smallest. `error` is the relative standard error of the need.
+    smallest. `error` is the part of the need that the prediction may be off by; it is left free.
     """
 
     kv_type: str
     context_tokens: int | None
-    need: MemoryUse
+    need: MemoryNeed
     limited_by: LimitedBy
     error: float
 
     @property
     def need_bytes(self) -> int:
-        """Weights, KV cache and compute buffers together."""
-        return total_bytes(self.need)
+        """What a memory limit is compared with; the process itself takes a little more."""
+        return buffer_bytes(self.need)
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,13 +83,17 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     memory: MemoryBudget
     parallel: int
     rows: tuple[FitRow, ...]
-    confidence: str
+    confidence: Confidence
     notes: tuple[str, ...] = ()
 
 
-def total_bytes(memory: MemoryUse) -> int:
-    """Bytes of weights, KV cache and compute buffers: what a memory limit is about."""
-    return memory.weights_bytes + memory.kv_bytes + memory.compute_bytes
+def buffer_bytes(memory: MemoryUse | MemoryNeed) -> int:
+    """Bytes of weights, KV cache, recurrent state and compute buffers, told or predicted.
+
+    That is what an engine reports of itself and what a memory limit is about.
+    """
+    parts = memory.weights_bytes + memory.kv_bytes + memory.compute_bytes
+    return parts + (memory.recurrent_bytes if isinstance(memory, MemoryNeed) else 0)
 
 
 def fit(
@@ -96,32 +103,40 @@ def fit(
     kv_types: Sequence[str] = KV_TYPES,
     parallel: int = 1,
 ) -> Fit:
-    """Predict the largest safe context per KV cache type."""
+    """Predict the largest safe context per KV cache type.
+
+    Raises `UsageError` for a KV type that llama.cpp does not have.
+    """
     model = MemoryModel(header)
+    declared = header.own("context_length", int)
+    notes = [] if declared else ["The model declares no context."]
+    if model.confidence is Confidence.LOW:
+        notes.append(f"Models of the family {header.architecture!r} were never measured.")
+    loads = [LoadConfig(kv_type_k=kind, kv_type_v=kind, parallel=parallel) for kind in kv_types]
     return Fit(
-        declared_tokens=header.context_length,
+        declared_tokens=declared or UNDECLARED_CEILING,
         memory=memory,
         parallel=parallel,
-        rows=tuple(_row(model, header, memory, kind, parallel) for kind in kv_types),
+        rows=tuple(_row(model, memory, load, declared or UNDECLARED_CEILING) for load in loads),
         confidence=model.confidence,
-        notes=tuple(model.notes),
+        notes=tuple(notes),
     )
 
 
 def memory_prior(model: MemoryModel, load: LoadConfig, memory: MemoryBudget) -> MemoryLine:
     """The same prediction as what a search believes before its first load."""
-
-    def context_bytes(tokens: float) -> float:
-        return total_bytes(model.need(_at(load, tokens))) - fixed
-
-    fixed = 0
-    fixed = round(context_bytes(0.0))
+    smallest = model.need(_at(load, 1))
+    fixed = buffer_bytes(smallest)
+    error = ERRORS[model.confidence]
+    capped = memory.capped
     return MemoryLine(
         fixed_bytes=fixed,
-        context_bytes=context_bytes,
-        budget_bytes=memory.budget_bytes,
-        # A cap is kept to the byte; what is free changes while we look.
-        budget_error=0.001 if memory.capped else 0.02,
+        context_bytes=lambda tokens: buffer_bytes(model.need(_at(load, tokens))) - fixed,
+        budget_bytes=memory.budget_bytes - (0 if capped else _beside_buffers(smallest)),
+        fixed_error=error / 2,
+        context_error=error,
+        # A cap is kept to the byte; what is free changes while one looks.
+        budget_error=0.002 if capped else 0.02,
     )
 
 
@@ -172,27 +187,42 @@ def _container_memory(root: Path) -> list[tuple[int, int]]:
     return found
 
 
-def _row(
-    model: MemoryModel, header: Header, memory: MemoryBudget, kind: str, parallel: int
-) -> FitRow:
-    load = LoadConfig(kv_type_k=kind, kv_type_v=kind, parallel=parallel)
-    # A prediction that is off by its own error must still not be too large.
-    budget = round(memory.budget_bytes / (1 + 2 * model.error))
-    tokens = model.largest_context(load, budget, ceiling_tokens=header.context_length)
-    if tokens is not None and tokens < SMALLEST_TOKENS:
-        tokens = None
-    if tokens == header.context_length:
+def _row(model: MemoryModel, memory: MemoryBudget, load: LoadConfig, ceiling: int) -> FitRow:
+    error = ERRORS[model.confidence]
+
+    def fits(tokens: int) -> bool:
+        need = model.need(_at(load, tokens))
+        taken = buffer_bytes(need) + (0 if memory.capped else _beside_buffers(need))
+        return taken * (1 + error) <= memory.budget_bytes
+
+    tokens = largest(fits, ceiling)
+    if tokens == ceiling:
         limited_by = LimitedBy.DECLARED
     else:
         limited_by = LimitedBy.CAP if memory.capped else LimitedBy.MEMORY
     return FitRow(
-        kv_type=kind,
-        context_tokens=tokens,
-        need=model.need(_at(load, tokens or SMALLEST_TOKENS)),
+        kv_type=load.kv_type_k or "f16",
+        context_tokens=tokens or None,
+        need=model.need(_at(load, tokens or STEP_TOKENS)),
         limited_by=limited_by,
-        error=model.error,
+        error=error,
     )
 
 
+def largest(fits: Callable[[int], bool], ceiling_tokens: int) -> int:
+    """The ceiling if it fits, else the largest multiple of 256 that does; 0 if none does."""
+    if fits(ceiling_tokens):
+        return ceiling_tokens
+    low, high = 0, (ceiling_tokens - 1) // STEP_TOKENS
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle * STEP_TOKENS) else (low, middle - 1)
+    return low * STEP_TOKENS
+
+
+def _beside_buffers(need: MemoryNeed) -> int:
+    return need.total_bytes - buffer_bytes(need)
+
+
 def _at(load: LoadConfig, tokens: float) -> LoadConfig:
-    return msgspec.structs.replace(load, context_tokens=round(tokens))
+    return msgspec.structs.replace(load, context_tokens=max(1, round(tokens)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lmstrix.context.fit import machine_memory, memory_prior
+from lmstrix.context.fit import STEP_TOKENS, largest, machine_memory, memory_prior
 from lmstrix.context.search import LoadSearch
 from lmstrix.errors import GGUFError, UsageError
 from lmstrix.gguf import MemoryModel, read_header
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lmstrix.types import Model
 
 UNKNOWN_MEMORY_CEILING = 102_400
-STEP_TOKENS = 256  # llama.cpp, which most servers are built on, rounds contexts up to this
 _SHOWN_SIZES = 4
 BUDGET_NOTE = "The time given ended the test."
 
@@ -223,7 +222,7 @@ def test_key(
 def template_of(model: Model) -> str:
     """A name for the chat template in a model's file; empty where there is none to read."""
     header = _header(model)
-    template = None if header is None else header.get("tokenizer.chat_template")
+    template = None if header is None else header.value("tokenizer.chat_template", str)
     return "" if not template else hashlib.sha256(str(template).encode()).hexdigest()[:12]
 
 
@@ -248,16 +247,7 @@ def _header(model: Model) -> Header | None:
 
 def _predicted(prior: Prior | None, ceiling: int) -> int | None:
     """The size that fits with an even chance by the prediction."""
-    if prior is None:
-        return None
-    low, high = 0, ceiling
-    while low < high:
-        middle = (low + high + 1) // 2
-        if prior.below(middle) <= 0.5:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return None if prior is None else largest(lambda size: prior.below(size) <= 0.5, ceiling)
 
 
 def _first_sizes(plan: TestPlan) -> tuple[int, ...]:

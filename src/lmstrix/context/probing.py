@@ -19,6 +19,7 @@ from lmstrix.context.filling import Filler, as_request, question_room
 from lmstrix.errors import (
     ContextOverflowError,
     EmptyAnswerError,
+    EngineDiedError,
     GenerationError,
     LMStrixError,
     StalledError,
@@ -262,11 +263,12 @@ class Prober:
         """What the server does with a prompt that cannot fit, in a sentence."""
         try:
             reply = await self._ask(instance, request, 1)
-        except ContextOverflowError:
-            return "A prompt that is too long is refused."
-        except StalledError:
+        except (StalledError, EngineDiedError) as error:
             await self.unload()
-            return "A prompt that is too long makes the server hang."
+            ends = "hang" if isinstance(error, StalledError) else "die"
+            return f"A prompt that is too long makes the server {ends}."
+        except GenerationError:
+            return "A prompt that is too long is refused."
         read = reply.stats.prompt_tokens
         return "A prompt that is too long is cut without a word" + (
             f": the server read {read:,} tokens." if read is not None else "."

@@ -238,8 +238,8 @@ def _begin(store: Store, plan: TestPlan, now: float) -> TestResult:
 
 
 def _status(result: TestResult) -> TestStatus:
-    none = Verdict.NONE in (result.loadable.verdict, result.processable.verdict)
-    return TestStatus.FAILED if none else TestStatus.COMPLETED
+    nothing = result.loadable.tokens is None or result.processable.verdict is Verdict.NONE
+    return TestStatus.FAILED if nothing else TestStatus.COMPLETED
 
 
 def _failure(result: TestResult) -> FailureKind | None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from lmstrix.context.evidence import EffectiveSearch
 from lmstrix.context.failures import sentence
 from lmstrix.context.families import LANGUAGES
-from lmstrix.context.fit import total_bytes
+from lmstrix.context.fit import buffer_bytes
 from lmstrix.context.options import Stage, TestEvent
 from lmstrix.context.plan import first_failing, known_bounds, rounding, worked_tokens
 from lmstrix.context.probing import Draw
@@ -138,7 +138,7 @@ class Walk:
             search.record(max(bad, search.bracket[0] + 1), False)
         else:
             # What a server gives beyond what was asked need not load when asked for.
-            memory = total_bytes(outcome.memory) or None if outcome.memory else None
+            memory = buffer_bytes(outcome.memory) or None if outcome.memory else None
             search.record(tokens, True, real_tokens=min(held, tokens), memory_bytes=memory)
         self._keep(loadable=self._loadable(search))
 
@@ -146,7 +146,7 @@ class Walk:
         good, bad = search.bracket
         declared = self._plan.declared_tokens
         only = self._plan.only_tokens
-        if not good:
+        if not good and only is None:
             verdict = Verdict.NONE if bad is not None else Verdict.NOT_TESTED
         elif good == declared or (only is None and bad is not None and search.settled):
             verdict = Verdict.FOUND
@@ -431,7 +431,7 @@ def _sentence(tokens: int, outcome: ProbeOutcome) -> str:
     if outcome.load_s is not None:
         said = f"{tokens:,} tokens loaded in {outcome.load_s:.2f} s"
         if outcome.memory is not None:
-            said += f" and took {total_bytes(outcome.memory) / 2**20:,.1f} MiB"
+            said += f" and took {buffer_bytes(outcome.memory) / 2**20:,.1f} MiB"
         said += "."
     elif outcome.prompt_tokens is not None:
         said = f"{outcome.prompt_tokens:,} prompt tokens were read in a context of {tokens:,}."
