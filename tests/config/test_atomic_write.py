@@ -106,3 +106,34 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
         atomic_write(path, b"end")
         assert reader.stderr.read() == b""
         assert reader.wait() == 0
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lmstrix.config import atomic_write
+left = int(sys.argv[2])
+def count(event, _):
+    global left
+    if event == "open" or event.startswith("os."):
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+sys.addaudithook(count)
+atomic_write(Path(sys.argv[1]), b"new")
+"""
+
+
+@posix
+def test_a_process_killed_at_any_step_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    found = []
+    for step in range(100):
+        path.write_bytes(b"old")
+        done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(step)], check=False)
+        found.append(path.read_bytes())
+        if done.returncode == 0:
+            break
+    assert set(found[:-1]) == {b"old", b"new"}
+    assert found[-1] == b"new"
+    assert len(found) > 4

@@ -43,20 +43,21 @@ class Database:
         and `StoreError` for a file that is damaged or no store; neither file is touched.
         """
         with translated(path):
-            if _is_there(path):
-                _check_header(path)
-            elif not create:
-                raise StoreError(
-                    f"There is no store at {path}.",
-                    path=path,
-                    hint="Run `lmstrix scan` to make one.",
-                )
-            else:
+            written = _version_in_header(path)
+            if written is None:
+                if not create:
+                    raise StoreError(
+                        f"There is no store at {path}.",
+                        path=path,
+                        hint="Run `lmstrix scan` to make one.",
+                    )
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             connection = connect(path)
             try:
-                if _version(connection, path) < len(MIGRATIONS):
+                if (written or 0) < len(MIGRATIONS):
                     _migrate(connection, path)
+                else:
+                    _version(connection, path)
             except BaseException:
                 connection.close()
                 raise
@@ -225,27 +226,23 @@ def _newer(path: Path, found: int) -> StoreVersionError:
     )
 
 
-def _is_there(path: Path) -> bool:
-    """Whether something is at `path`. Not being allowed to know is an error, unlike `exists`."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    return True
+def _version_in_header(path: Path) -> int | None:
+    """The schema's number by the file's first hundred bytes, before SQLite may touch anything.
 
-
-def _check_header(path: Path) -> None:
-    """Refuse what is not ours by its first hundred bytes, before SQLite may touch anything.
-
-    Offsets: https://www.sqlite.org/fileformat.html, section 1.3. An empty file passes.
+    `None` when there is no file, 0 for an empty one. A newer number may still be in the log.
+    Offsets: https://www.sqlite.org/fileformat.html, section 1.3.
     """
-    with path.open("rb") as file:
-        header = file.read(100)
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return None
     if header and (len(header) < 100 or not header.startswith(_MAGIC)):
         raise _damaged(path, "its beginning is not that of a SQLite file")
     found = int.from_bytes(header[60:64], "big")
     if found > len(MIGRATIONS) and int.from_bytes(header[68:72], "big") == APPLICATION_ID:
         raise _newer(path, found)
+    return found
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -264,7 +261,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     from filelock import FileLock, Timeout  # noqa: PLC0415  # once in the life of a store
 
-    # Switching to WAL does not wait for its lock, so two processes must not try it at once.
+    # Switching to WAL does not wait for its lock: while one process does it, no other may even
+    # read. Therefore a store without a schema is only opened under this lock.
     try:
         with FileLock(f"{path}.migration-lock", timeout=BUSY_S * 3):
             version = _version(connection, path)
@@ -275,6 +273,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             elif version < len(MIGRATIONS):
                 copy_database(connection, path)
             _apply(connection, path)
+            # Into the header, so that the next to open it need not come here.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except Timeout as error:
         raise BusyError(
             f"Another process has been preparing the store {path} for {BUSY_S * 3:.0f} s.",
