@@ -16,7 +16,6 @@ import msgspec
 
 from lmstrix.errors import FilterError
 from lmstrix.registry import facts
-from lmstrix.registry.quantities import READERS, Span, read_span
 from lmstrix.results import TestStatus
 from lmstrix.types import ModelType
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
+    from lmstrix.registry.quantities import Span
     from lmstrix.store import Entry
 
 _NUMBERS: dict[str, Callable[[Entry], float | None]] = {
@@ -101,7 +101,7 @@ class Filter(msgspec.Struct, frozen=True):
 
     def matches(self, entry: Entry) -> bool:
         """Whether the entry meets every condition."""
-        return all(condition.matches(entry) for condition in self.conditions)
+        return not self.conditions or all(one.matches(entry) for one in self.conditions)
 
     def __str__(self) -> str:
         return ",".join(f"{condition.key}:{condition.text}" for condition in self.conditions)
@@ -131,6 +131,8 @@ def parse_filter(text: str, *, now: datetime | None = None) -> Filter:
 def matches_keywords(entry: Entry, keywords: Iterable[str]) -> bool:
     """Whether every keyword is somewhere in the key, name, architecture, tags or description."""
     wanted = [word.strip().casefold() for word in keywords]
+    if not wanted:
+        return True
     model = entry.model
     known = _known(model.key, model.name, model.architecture, *model.tags, model.description)
     text = "\n".join(known).casefold()
@@ -156,6 +158,11 @@ def _condition(key: str, value: str, piece: str, now: datetime | None) -> Condit
     if not all(parts):
         raise _unreadable(piece, f"a value for {key}")
     if key in _NUMBERS:
+        from lmstrix.registry.quantities import (  # noqa: PLC0415  # patterns take time to compile
+            READERS,
+            read_span,
+        )
+
         reader = READERS[key]
         try:
             return Condition(key, text, spans=tuple(read_span(p, reader, now=now) for p in parts))
