@@ -70,7 +70,7 @@ def test_a_report_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("limit", "text"),
     [
-        (Limit(), "-"),
+        (Limit(), "untested"),
         (Limit(verdict=Verdict.NONE), "none"),
         (Limit(verdict=Verdict.NOT_APPLICABLE), "n/a"),
         (Limit(verdict=Verdict.AT_LEAST, tokens=1000), ">= 1,000"),
@@ -84,13 +84,15 @@ def test_a_limit_is_told_by_its_verdict(limit: Limit, text: str) -> None:
 def test_without_a_terminal_each_step_is_a_line_and_progress_is_none() -> None:
     err = io.StringIO()
     lines = EventLines(Terminal(io.StringIO(), err))
-    step = TestEvent(model_key="m", stage=Stage.LOAD, tokens=4096, probe=1, message="loading")
+    step = TestEvent(model_key="m", stage=Stage.LOAD, tokens=4096, message="loading 4,096")
     lines.on_event(step)
-    lines.on_event(replace(step, fraction=0.5))
+    lines.on_event(replace(step, message="reading weights", fraction=0.1))
+    lines.on_event(replace(step, message="reading weights", fraction=0.9))
     lines.on_event(TestEvent(model_key="m", stage=Stage.DONE, message="completed"))
     assert err.getvalue().splitlines() == [
-        "m: loading 4,096 tokens: loading",
-        "m: done: completed",
+        "m: loading 4,096 tokens",
+        "m: loading 4,096 tokens (reading weights)",
+        "m: done (completed)",
     ]
 
 
@@ -119,7 +121,7 @@ def test_the_live_table_fits_and_shows_the_model_at_work(
     [at_work] = [line for line in lines if "model-150" in line]
     assert "answering" in at_work
     assert "131,072" in at_work
-    assert "40%" in at_work
+    assert "35%" in at_work
     assert "150 of 200 done" in lines[-1]
 
 

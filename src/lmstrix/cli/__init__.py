@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 import click
@@ -43,22 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from lmstrix.cli.root import root  # inside, so that a Ctrl-C here is caught
-    from lmstrix.errors import LMStrixError
-
-    _complete_shell(root)
     try:
-        with root.make_context(PROGRAM, arguments) as context:
-            result = root.invoke(context)
-            return result if isinstance(result, int) else 0
+        return _call(arguments)
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.ClickException as error:
-        _say_usage(error)
-        return error.exit_code
-    except LMStrixError as error:
-        _say_error(error)
-        return error.exit_code
     except (KeyboardInterrupt, click.Abort) as stop:
         kept = getattr(stop, "kept", "")
         _say(f"interrupted{': ' + kept if kept else ''}")
@@ -68,12 +57,33 @@ def _run(arguments: list[str]) -> int:
             raise
         _say(f"error: {error.filename}: {error.strerror}.")
         return 1
-    except Exception as error:  # the last net: a bug of ours, said in one line
-        if "--debug" in arguments or os.environ.get("LMSTRIX_DEBUG"):
-            raise
-        _say(f"error: {type(error).__name__}: {error}")
-        _say("hint: This is a fault in LMStrix. Run again with --debug for the traceback.")
-        return 1
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exception(error)
+        return _explain(error)
+
+
+def _call(arguments: list[str]) -> int:
+    from lmstrix.cli.root import root  # here, so that a Ctrl-C during the import is caught
+
+    _complete_shell(root)
+    with root.make_context(PROGRAM, arguments) as context:
+        result = root.invoke(context)
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    from lmstrix.errors import LMStrixError
+
+    if isinstance(error, click.ClickException):
+        _say_usage(error)
+        return error.exit_code
+    if isinstance(error, LMStrixError):
+        _say_error(error)
+        return error.exit_code
+    _say(f"error: {type(error).__name__}: {error}")
+    _say("hint: This is a fault in LMStrix. Run again with --debug for the traceback.")
+    return 1
 
 
 def _complete_shell(root: click.Command) -> None:

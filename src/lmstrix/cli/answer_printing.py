@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmstrix.cli.formats import encode
 from lmstrix.cli.terminal import table, wrap
+from lmstrix.cli.units import duration
 from lmstrix.errors import LMStrixError
 from lmstrix.registry.layout import one_line
 from lmstrix.types import FragmentKind, Phase
@@ -48,10 +49,13 @@ class AnswerPrinter:
         self._answer: Answer | None = None
         self._waiting: list[str] = []
         self._headed = False
+        self._loaded = False
 
     def progress(self, progress: Progress) -> None:
         """Show a sign of life; the header goes before the prompt is worked on."""
-        if progress.phase is not Phase.LOAD:
+        if progress.phase is Phase.LOAD:
+            self._loaded = True
+        else:
             self._head()
         self._terminal.status(progress_line(progress))
 
@@ -77,8 +81,8 @@ class AnswerPrinter:
         for note in completion.notes:
             self._terminal.note(f"note: {note}")
         if self._verbose:
-            for line in self._terminal.box("Statistics", statistics_lines(completion.stats)):
-                self._terminal.note(line)
+            lines = statistics_lines(completion.stats)
+            self._terminal.note("\n".join(self._terminal.box("Statistics", lines)))
 
     async def _follow(self, answer: Answer, invocation: Invocation) -> None:
         """Write fragments; those that arrive together in one write."""
@@ -154,7 +158,9 @@ class AnswerPrinter:
         if instance is None:
             return
         self._headed = True
-        for line in self._terminal.box("Model", model_lines(instance, self._sampling)):
+        for line in self._terminal.box(
+            "Model", model_lines(instance, self._sampling, loaded=self._loaded)
+        ):
             self._terminal.note(line)
         for line in self._terminal.box("Prompt", prompt_lines(self._prompt)):
             self._terminal.note(line)
@@ -172,7 +178,7 @@ def progress_line(progress: Progress) -> str:
     return f"waiting for the first token{done}"
 
 
-def model_lines(instance: Instance, sampling: Sampling) -> list[str]:
+def model_lines(instance: Instance, sampling: Sampling, *, loaded: bool) -> list[str]:
     """Model and settings in a few lines."""
     config = instance.config
     facts = [f"context {instance.context_tokens:,}"]
@@ -180,7 +186,7 @@ def model_lines(instance: Instance, sampling: Sampling) -> list[str]:
         facts.append(f"KV cache {config.kv_type_k}")
     if instance.parallel > 1:
         facts.append(f"{instance.parallel} parallel")
-    facts.append("loaded now" if instance.load_s and not instance.owned else "loaded")
+    facts.append(f"loaded in {duration(instance.load_s)}" if loaded else "loaded before")
     chosen = [
         f"{name} {value}"
         for name in sampling.__struct_fields__

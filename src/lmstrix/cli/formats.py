@@ -38,9 +38,9 @@ def _yaml(value: Any, depth: int) -> Iterator[str]:
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _yaml_item(f"{pad}{_scalar(str(key))}:", inner, depth + 1)
-    elif isinstance(value, list) and value:
+    elif _is_block_list(value):
         for inner in value:
-            if isinstance(inner, (dict, list)) and inner:
+            if _is_nested(inner):
                 first, *rest = _yaml(inner, depth + 1)
                 yield f"{pad}- {first.lstrip(' ')}"
                 yield from rest
@@ -51,7 +51,7 @@ def _yaml(value: Any, depth: int) -> Iterator[str]:
 
 
 def _yaml_item(head: str, value: Any, depth: int) -> Iterator[str]:
-    if isinstance(value, (dict, list)) and value:
+    if _is_nested(value):
         yield head
         yield from _yaml(value, depth)
     elif isinstance(value, str) and _is_block(value):
@@ -60,6 +60,17 @@ def _yaml_item(head: str, value: Any, depth: int) -> Iterator[str]:
         yield from ("  " * depth + line if line else "" for line in value.rstrip("\n").split("\n"))
     else:
         yield f"{head} {_scalar(value)}"
+
+
+def _is_nested(value: Any) -> bool:
+    return (isinstance(value, dict) and bool(value)) or _is_block_list(value)
+
+
+def _is_block_list(value: Any) -> bool:
+    """Whether a list goes line by line; numbers stay in one line."""
+    return isinstance(value, (list, tuple)) and not all(
+        isinstance(inner, (int, float)) for inner in value
+    )
 
 
 def _is_block(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
-from rich.box import ROUNDED
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -14,7 +14,7 @@ from lmstrix.cli.pace import Pace
 from lmstrix.cli.units import duration
 from lmstrix.context.options import Stage
 from lmstrix.registry.columns import human_bytes
-from lmstrix.registry.layout import one_line
+from lmstrix.registry.layout import one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 _REDRAWS_PER_S = 5
 _WIDE = 72
-_BAR = 10
+_BAR = 6
+_SIZE = 9  # what the column of sizes takes
+_OTHERS = 2 + 2 * 4 + len("interrupted") + len("1,048,576") + _BAR + len(" 100%") + len("~100 min")
 
 
 class _Row:
@@ -38,16 +40,13 @@ class _Row:
 
     @property
     def status(self) -> str:
-        """The test's status so far."""
+        """What is done just now; at the end, how it came out."""
         event = self.pace.event
         if event is None:
-            return ""
-        return "testing" if event.result is None else event.result.status.value
-
-    @property
-    def stage(self) -> str:
-        """What is done just now."""
-        return self.pace.event.stage.value if self.pace.event else Stage.WAIT.value
+            return Stage.WAIT.value
+        if event.stage is Stage.DONE and event.result is not None:
+            return event.result.status.value
+        return event.stage.value
 
     @property
     def context(self) -> str:
@@ -60,7 +59,7 @@ class _Row:
         if self.pace.took_s is not None:
             return duration(self.pace.took_s)
         left = self.pace.left_s(now)
-        return "" if left is None else f"~{duration(left)}"
+        return "" if left is None else f"~{duration(max(10.0, left))}"
 
 
 class LiveTests:
@@ -105,30 +104,31 @@ class LiveTests:
         row.pace.saw(event, time.monotonic())
 
     def _table(self) -> Table:
-        wide = self._console.width >= _WIDE
+        width = self._console.width
+        wide = width >= _WIDE
         done = sum(row.pace.ended is not None for row in self._rows.values())
         table = Table(
-            box=ROUNDED,
+            box=SIMPLE_HEAD,
             pad_edge=False,
             caption=f"{done} of {len(self._rows)} done. Ctrl-C stops; nothing found is lost.",
             caption_justify="left",
             caption_style="dim",
         )
-        table.add_column("Model", no_wrap=True, overflow="ellipsis", min_width=8)
+        # The names get what the other columns leave; rich would squeeze all alike.
+        room = width - (_OTHERS + _SIZE if wide else _OTHERS)
+        table.add_column("Model", no_wrap=True)
         if wide:
             table.add_column("Size", justify="right", no_wrap=True)
-            table.add_column("Status", no_wrap=True)
-        table.add_column("Stage", no_wrap=True)
+        table.add_column("Status", no_wrap=True)
         table.add_column("Context", justify="right", no_wrap=True)
         table.add_column("Progress", no_wrap=True)
         table.add_column("ETA", justify="right", no_wrap=True)
         now = time.monotonic()
         for key, row in self._visible():
-            extra = [human_bytes(row.size_bytes), row.status] if wide else []
             table.add_row(
-                one_line(key),
-                *extra,
-                row.stage,
+                shorten(one_line(key), room),
+                *([human_bytes(row.size_bytes)] if wide else []),
+                row.status,
                 row.context,
                 self._bar(row.pace.share),
                 row.left(now),

@@ -9,17 +9,16 @@ from lmstrix.context.options import Stage
 if TYPE_CHECKING:
     from lmstrix.context.options import TestEvent
 
-# Where each stage begins and ends, as a share of the whole, and how much of what is left of a
-# stage one probe is taken to do.
+# Where each stage begins and ends, as a share of the whole, and how much of what is left of it
+# one probe is taken to do.
 _SPANS = {
-    Stage.WAIT: (0.0, 0.0),
-    Stage.PLAN: (0.0, 0.02),
-    Stage.LOAD: (0.02, 0.25),
-    Stage.PROCESS: (0.25, 0.4),
-    Stage.ANSWER: (0.4, 0.98),
-    Stage.DONE: (1.0, 1.0),
+    Stage.WAIT: (0.0, 0.0, 0.0),
+    Stage.PLAN: (0.0, 0.02, 0.5),
+    Stage.LOAD: (0.02, 0.2, 0.3),
+    Stage.PROCESS: (0.2, 0.35, 0.6),
+    Stage.ANSWER: (0.35, 0.98, 0.06),
+    Stage.DONE: (1.0, 1.0, 1.0),
 }
-_STEP = 0.25
 
 
 class Pace:
@@ -41,9 +40,9 @@ class Pace:
             self.began = now
         if event.stage is Stage.DONE:
             self.ended = now
-        low, high = _SPANS[event.stage]
+        low, high, step = _SPANS[event.stage]
         probes = max(0, event.probe - self._probes_before - 1) + (event.fraction or 0.0)
-        self.share = max(self.share, low + (high - low) * (1 - (1 - _STEP) ** probes))
+        self.share = max(self.share, low + (high - low) * (1 - (1 - step) ** probes))
 
     def left_s(self, now: float) -> float | None:
         """Seconds left at the pace so far; `None` where that would be a wild guess."""

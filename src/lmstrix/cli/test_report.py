@@ -24,20 +24,18 @@ class EventLines:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._last: tuple[object, ...] = ()
+        self._last = ""
 
     def on_event(self, event: TestEvent) -> None:
-        """Print one line; progress within a step is left out."""
-        step = (event.model_key, event.stage, event.tokens, event.probe, event.message)
-        if step == self._last:
-            return
-        self._last = step
-        parts = [f"{event.model_key}: {event.stage.value}"]
+        """Print a line, unless it would say the same again."""
+        line = f"{event.model_key}: {event.stage.value}"
         if event.tokens is not None:
-            parts.append(f" {event.tokens:,} tokens")
-        if event.message:
-            parts.append(f": {event.message}")
-        self._terminal.note(one_line("".join(parts)))
+            line += f" {event.tokens:,} tokens"
+        if event.message and not event.message.startswith(event.stage.value):
+            line += f" ({event.message})"
+        if line != self._last:
+            self._last = line
+            self._terminal.note(one_line(line))
 
 
 def report_lines(results: Sequence[TestResult], terminal: Terminal) -> Iterator[str]:
@@ -51,7 +49,7 @@ def report_lines(results: Sequence[TestResult], terminal: Terminal) -> Iterator[
         facts = [f"declared {tokens(result.declared_tokens)}", result.status.value]
         if took:
             facts.append(f"{result.probes} probes in {took}")
-        yield f"{one_line(result.model_key)}  ({', '.join(facts)})"
+        yield from _hanging(f"{one_line(result.model_key)}  ", f"({', '.join(facts)})", terminal)
         for name in LIMITS:
             yield from limit_lines(name, getattr(result, name), terminal)
         if result.tokens_per_s is not None:
@@ -79,7 +77,7 @@ def limit_text(limit: Limit) -> str:
     if limit.verdict is Verdict.NOT_APPLICABLE:
         return "n/a"
     if limit.tokens is None:
-        return "none" if limit.verdict is Verdict.NONE else "-"
+        return "none" if limit.verdict is Verdict.NONE else "untested"
     return f"{limit.tokens:,}"
 
 
