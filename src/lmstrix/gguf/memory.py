@@ -228,15 +228,19 @@ class MemoryModel:
             caches = {sizes.cells_of(layer) for layer in self.layers if layer.key}
             mask = sum(caches) * (2 if sizes.flash else 4)
             if not sizes.flash:
-                scores = max(
-                    (layer.heads * sizes.cells_of(layer) for layer in self.layers), default=0
-                )
+                scores = self._scores(sizes)
                 floats = max(floats, _attention_floats(self.header, self.layers) + scores)
         states = max((layer.state for layer in self.layers), default=0)
         activations = 4 * (sizes.microbatch * floats + states * sizes.sequences)
         width = self.header.own("embedding_length", int) or 0
         logits = 4 * (self.header.token_count * sizes.sequences + sizes.microbatch * 2 * width)
         return sizes.microbatch * mask + max(activations, logits)
+
+    def _scores(self, sizes: _Sizes) -> int:
+        """The attention scores of one token, where they are not made in pieces."""
+        if sizes.flash:
+            return 0
+        return max((layer.heads * sizes.cells_of(layer) for layer in self.layers), default=0)
 
     def _checkpoint_bytes(self, sizes: _Sizes, states: int) -> int:
         """A checkpoint holds the sliding layers' cells within the window and all states."""
@@ -260,6 +264,8 @@ class MemoryModel:
             + merge_count * _MERGE_BYTES
             + len(self.header.tensors) * _TENSOR_BYTES
             + sum(kinds) * sizes.sequences * _CELL_BYTES
+            # A multiplication's right side, converted to 16 bits by the CPU backend.
+            + 2 * sizes.microbatch * max(self._floats_per_token // 3, self._scores(sizes))
         )
 
 
