@@ -104,6 +104,11 @@ def test_missing_goes_together_with_a_test_status(make_entry: Callable[..., Entr
     assert not passes("status:untested", gone)
 
 
+def test_a_model_only_known_from_an_import_is_unseen(make_entry: Callable[..., Entry]) -> None:
+    assert passes("status:unseen,untested", make_entry(seen_at=None))
+    assert not passes("status:unseen", make_entry())
+
+
 @pytest.mark.parametrize("status", list(TestStatus))
 def test_every_status_can_be_asked_for(
     make_entry: Callable[..., Entry], status: TestStatus

@@ -56,10 +56,15 @@ _TEXTS: dict[str, Callable[[Entry], tuple[str, ...]]] = {
 }
 # Names are searched; of the others people write the whole word.
 _SEARCHED = {"name", "path", "server"}
+# Beside the status of its test: gone since the last scan; imported and not yet found by one.
+_PRESENCE: dict[str, Callable[[Entry], bool]] = {
+    "missing": lambda entry: entry.missing_since is not None,
+    "unseen": lambda entry: entry.seen_at is None,
+}
 _STATUSES = {
     **{status.value: status.value for status in TestStatus},
     "tested": TestStatus.COMPLETED.value,
-    "missing": "missing",
+    **{word: word for word in _PRESENCE},
 }
 _TYPES = {
     **{kind.value: kind.value for kind in ModelType},
@@ -86,8 +91,9 @@ class Condition(msgspec.Struct, frozen=True):
             number = _NUMBERS[self.key](entry)
             return number is not None and any(number in span for span in self.spans)
         if self.key == "status":
-            missing = entry.missing_since is not None and "missing" in self.words
-            return missing or facts.status(entry) in self.words
+            return facts.status(entry) in self.words or any(
+                holds(entry) for word, holds in _PRESENCE.items() if word in self.words
+            )
         if self.key == "type":
             return entry.model.type in self.words
         texts = [text.casefold() for text in _TEXTS[self.key](entry)]
@@ -190,7 +196,7 @@ def _unreadable(piece: str, expected: str) -> FilterError:
 def _refuse_contradictions(conditions: Sequence[Condition]) -> None:
     """A model has one type and one test status: two different ones can only be a slip."""
     for key in _WORDS:
-        asked = [c for c in conditions if c.key == key and "missing" not in c.words]
+        asked = [c for c in conditions if c.key == key and _PRESENCE.keys().isdisjoint(c.words)]
         for first, second in pairwise(asked):
             if not set(first.words) & set(second.words):
                 raise FilterError(
