@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def atomic_write(path: Path, data: bytes) -> None:
     target = Path(os.path.realpath(path))
     # Beside it, since a rename is only atomic within one file system; made by `os.open` so that
     # the umask decides the mode of a new file.
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    beside = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
     try:
         _write_whole(beside, data)
         _copy_mode(target, beside)
