@@ -57,7 +57,7 @@ def _run(arguments: list[str]) -> int:
             raise
         _say(f"error: {error.filename}: {error.strerror}.")
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the last net: nothing is hidden, all is said
         if "--debug" in arguments:
             traceback.print_exception(error)
         return _explain(error)
