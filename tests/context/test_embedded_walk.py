@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lmstrix.config import Settings
+from lmstrix.context.options import Stage, TestEvent, TestOptions
+from lmstrix.context.runner import test_model as run_test
+from lmstrix.errors import OutOfMemoryError
+from lmstrix.gguf import describe
+from lmstrix.providers.embedded import EmbeddedProvider
+from lmstrix.results import FailureKind, ProbeKind, TestResult, TestStatus, Verdict
+from lmstrix.store import Entry
+from lmstrix.types import LoadConfig, Model
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from lmstrix.config import Places
+    from lmstrix.store import Store
+
+CAP_BYTES = 15_000_000
+
+# What a user's `lmstrix test --ctx 2048` does, to be killed in the middle.
+TOOL = """
+import asyncio, sys
+from pathlib import Path
+from lmstrix.config import Places, Settings
+from lmstrix.context.options import Stage, TestOptions
+from lmstrix.context.runner import test_model
+from lmstrix.gguf import describe
+from lmstrix.providers.embedded import EmbeddedProvider
+from lmstrix.store import Entry, Store
+
+async def main():
+    path, places, settings = Path(sys.argv[1]), Places.locate(), Settings()
+    model = describe(path, provider="embedded", server="embedded", folder=path.parent)
+    told = set()
+    def tell(event):
+        if event.stage not in told:
+            told.add(event.stage)
+            print(event.stage.value, flush=True)
+    with Store.open(places.database) as store:
+        await test_model(
+            Entry(model=model, added_at=0.0), EmbeddedProvider(settings, places), store,
+            TestOptions(context_tokens=2048), settings=settings, places=places, on_event=tell)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def provider(places: Places) -> AsyncIterator[EmbeddedProvider]:
+    provider = EmbeddedProvider(Settings(), places)
+    yield provider
+    await provider.aclose()
+
+
+@pytest.fixture
+def model(shipped: Path) -> Callable[[str], Model]:
+    def read(name: str) -> Model:
+        path = shipped / f"{name}.gguf"
+        return describe(path, provider="embedded", server="embedded", folder=shipped)
+
+    return read
+
+
+@pytest.fixture
+def run(provider: EmbeddedProvider, store: Store, places: Places) -> Callable[..., Any]:
+    async def go(model: Model, *, listen: Any = None, **options: Any) -> TestResult:
+        return await run_test(
+            Entry(model=model, added_at=0.0),
+            provider,
+            store,
+            TestOptions(**options),
+            settings=Settings(),
+            places=places,
+            on_event=listen,
+        )
+
+    return go
+
+
+async def test_the_shipped_chat_model_loads_and_processes_all_that_it_declares(
+    run: Any, model: Any, provider: EmbeddedProvider
+) -> None:
+    result = await run(model("tiny-chat"), fast=True)
+    assert result.status is TestStatus.COMPLETED
+    assert result.loadable.tokens == result.processable.tokens == 8192
+    assert result.loads == 1, "the prediction knew"
+    assert "A prompt that is too long is refused." in result.processable.evidence[-1]
+    assert result.tokens_per_s > 0
+    assert result.key.template
+    assert not await provider.list_instances()
+
+
+async def test_the_shipped_embedding_model_takes_a_text_that_fills_it(run: Any, model: Any) -> None:
+    embedder = model("tiny-embed")
+    result = await run(embedder)
+    assert result.loadable.tokens == embedder.declared_context_tokens
+    assert result.processable.tokens == embedder.declared_context_tokens
+    assert result.effective.verdict is Verdict.NOT_APPLICABLE
+    assert "is refused" in result.processable.evidence[-1]
+
+
+async def test_loadable_under_a_memory_limit_agrees_with_trying_every_size(
+    run: Any, model: Any, provider: EmbeddedProvider
+) -> None:
+    chat = model("tiny-chat")
+    load = LoadConfig(memory_limit_bytes=CAP_BYTES)
+    result = await run(chat, load=load, fast=True)
+    best = 0
+    for tokens in range(4096, 6144, 256):
+        try:
+            instance = await provider.load(
+                chat, LoadConfig(context_tokens=tokens, memory_limit_bytes=CAP_BYTES)
+            )
+        except OutOfMemoryError:
+            break
+        best = instance.context_tokens
+        await provider.unload(instance.id)
+    assert 4096 < best < 6144
+    assert best * 0.99 <= result.loadable.tokens <= best
+    assert result.loads <= 4
+    assert result.loadable.failure is FailureKind.OUT_OF_MEMORY
+
+
+async def test_an_engine_killed_while_it_reads_is_a_crash_at_that_size(
+    run: Any, model: Any, provider: EmbeddedProvider, store: Store
+) -> None:
+    pids: list[int] = []
+
+    def kill(event: TestEvent) -> None:
+        if event.stage is Stage.PROCESS and not pids:
+            pids.extend(o.instance.pid for o in provider._owned.values())
+            os.kill(pids[0], signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+
+    result = await run(model("tiny-chat"), listen=kill, context_tokens=2048)
+    assert pids
+    assert result.loadable.tokens == 2048
+    assert result.processable.failure is FailureKind.CRASH
+    assert result.status is TestStatus.FAILED
+    again = await run(model("tiny-chat"), context_tokens=2048, force=True)
+    assert again.processable.tokens == 2048
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9")
+async def test_a_tool_killed_in_the_middle_leaves_no_engine_and_is_not_repeated(
+    run: Any, model: Any, store: Store, shipped: Path, provider: EmbeddedProvider
+) -> None:
+    tool = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        TOOL,
+        str(shipped / "tiny-chat.gguf"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert tool.stdout is not None
+    try:
+        while (line := (await tool.stdout.readline()).strip()) != b"processing":
+            assert line, "the tool ended by itself"
+    finally:
+        tool.kill()
+    await tool.wait()
+    await tool.stdout.read()  # ends when no child of it holds the pipe any more
+    result = await run(model("tiny-chat"), context_tokens=2048)
+    probes = store.probes(result.id)
+    assert [probe.kind for probe in probes] == [ProbeKind.LOAD, ProbeKind.PROCESS]
+    assert probes[0].outcome is not None
+    assert probes[0].outcome.ok
+    assert probes[1].outcome is not None
+    assert probes[1].outcome.failure is FailureKind.CRASH
+    assert result.loadable.tokens == 2048
+    assert result.processable.failure is FailureKind.CRASH
