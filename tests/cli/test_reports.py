@@ -60,6 +60,15 @@ def test_each_limit_has_its_size_and_one_line_of_evidence() -> None:
     assert len(lines) == 5
 
 
+def test_a_test_that_could_not_run_says_only_why() -> None:
+    key = RESULT.key
+    failed = TestResult(
+        key=key, model_key="m", status=TestStatus.FAILED, started_at=1.0, notes=("It is busy.",)
+    )
+    lines = list(report_lines([failed], Terminal(io.StringIO(), io.StringIO())))
+    assert lines == ["m  (declared -, failed)", "  note         It is busy."]
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_report_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))

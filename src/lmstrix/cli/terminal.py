@@ -75,12 +75,13 @@ class Terminal:
         self.out.write(text if text.endswith("\n") else text + "\n")
 
     def hang(self, text: str, *, mark: str = "", color: str = "") -> None:
-        """Write a result behind a coloured `mark`, folded with later lines four columns in."""
+        """Write a result, folded on a terminal, behind a coloured `mark` or four columns in."""
+        head = f"{mark} " if mark else "    "
         room = self.width - 4 if self.out_live else sys.maxsize
-        first, *rest = fold(one_line(f"{mark} {text}" if mark else f"    {text}"), room)
+        first, *rest = fold(one_line(text), room)
         if mark and self.color:
-            first = f"\x1b[{_COLORS[color]}m{mark}\x1b[0m{first.removeprefix(mark)}"
-        self.print("\n".join([first, *(f"    {line}" for line in rest)]))
+            head = f"\x1b[{_COLORS[color]}m{mark}\x1b[0m "
+        self.print("\n".join([head + first, *(f"    {line}" for line in rest)]))
 
     def note(self, text: str) -> None:
         """Write something beside the result; not with --quiet."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lmstrix.cli.terminal import fold
 from lmstrix.cli.units import duration, tokens
 from lmstrix.registry.layout import display_width, one_line
+from lmstrix.results import Limit, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from lmstrix.cli.terminal import Terminal
     from lmstrix.context.options import TestEvent
     from lmstrix.context.plan import TestPlan
-    from lmstrix.results import Limit, TestResult
+    from lmstrix.results import TestResult
 
+_UNTESTED = Limit()
 LIMITS = ("loadable", "processable", "effective")
 
 
@@ -50,8 +52,10 @@ def report_lines(results: Sequence[TestResult], terminal: Terminal) -> Iterator[
         if took:
             facts.append(f"{result.probes} probes in {took}")
         yield from _hanging(f"{one_line(result.model_key)}  ", f"({', '.join(facts)})", terminal)
-        for name in LIMITS:
-            yield from limit_lines(name, getattr(result, name), terminal)
+        limits = {name: getattr(result, name) for name in LIMITS}
+        if any(limit != _UNTESTED for limit in limits.values()):
+            for name, limit in limits.items():
+                yield from limit_lines(name, limit, terminal)
         if result.tokens_per_s is not None:
             first = result.time_to_first_token_s
             yield f"  speed        {result.tokens_per_s:,.1f} tokens/s" + (
@@ -70,8 +74,6 @@ def limit_lines(name: str, limit: Limit, terminal: Terminal) -> Iterator[str]:
 
 def limit_text(limit: Limit) -> str:
     """`8,192`, `>= 8,192` where the search ended early, or the verdict."""
-    from lmstrix.results import Verdict  # not needed for --help
-
     if limit.verdict is Verdict.AT_LEAST and limit.tokens is not None:
         return f">= {limit.tokens:,}"
     if limit.verdict is Verdict.NOT_APPLICABLE:

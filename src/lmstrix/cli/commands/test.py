@@ -201,6 +201,8 @@ async def _one_by_one(
             if left <= 0:
                 break
             options = replace(options, budget_s=left)
+        if len(entries) == 1:  # its error is the command's
+            return [await client.test_model(name, options=options, on_event=on_event)]
         results += await client.test_models([name], options=options, on_event=on_event)
     return results
 
