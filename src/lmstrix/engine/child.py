@@ -86,6 +86,7 @@ def _load(spec: dict[str, Any]) -> Any:
     params.cors_credentials = False
     params.ui = False
     params.endpoint_props = False  # reading is always allowed; this is about changing them
+    params.endpoint_metrics = True  # how a resident engine knows that it is idle
     params.cache_ram_mib = spec["prompt_cache_bytes"] // 2**20
     params.cache_idle_slots = False
     params.fit_params = False

@@ -13,7 +13,8 @@ from lmstrix.types import ModelType
 
 if TYPE_CHECKING:
     from lmstrix.config import EmbeddedSettings
-    from lmstrix.types import LoadConfig, MemoryUse, Model
+    from lmstrix.gguf import MemoryNeed
+    from lmstrix.types import LoadConfig, Model
 
 # A context that nobody chose: enough for a conversation, small enough for any machine.
 _DEFAULT_CONTEXT_TOKENS = 8192
@@ -61,13 +62,13 @@ def plan(model: Model, config: LoadConfig, settings: EmbeddedSettings, *, cores:
     )
 
 
-def refuse_hopeless(spec: EngineSpec, need: MemoryUse, *, machine_bytes: int) -> None:
+def refuse_hopeless(spec: EngineSpec, need: MemoryNeed, *, machine_bytes: int) -> None:
     """Refuse what certainly cannot fit, so that no machine is driven into swapping by a typo.
 
-    Only weights and KV cache count, which are computed to the byte; whatever comes close is for
-    the engine to decide. Raises `OutOfMemoryError`.
+    Only weights and what the layers keep count, which follow from the header; whatever comes
+    close is for the engine to decide. Raises `OutOfMemoryError`.
     """
-    needed = need.weights_bytes + need.kv_bytes
+    needed = need.weights_bytes + need.kv_bytes + need.recurrent_bytes
     limit = spec.memory_limit_bytes
     if limit is not None and limit < machine_bytes:
         available, what = limit, "the memory limit is"

@@ -144,6 +144,7 @@ class Engine:
             await asyncio.shield(engine.died)
             engine._close_pipes()
             raise
+        engine.died.add_done_callback(lambda _: engine._close_pipes())
         engine.loaded_at = time.time()
         engine.load_s = time.monotonic() - begun
         return engine

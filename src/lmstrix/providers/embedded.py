@@ -186,6 +186,8 @@ class EmbeddedProvider:
         return instance
 
     async def _new_id(self, model: Model, wanted: str | None) -> str:
+        for dead in [name for name, owned in self._owned.items() if owned.dead]:
+            del self._owned[dead]
         taken = {instance.id for instance in await self.list_instances()} | self._loading
         if wanted in taken:
             raise LoadError(
