@@ -26,6 +26,7 @@ TYPES = {
     "q4_1": (gguf.GGMLQuantizationType.Q4_1, gguf.LlamaFileType.MOSTLY_Q4_1),
     "q5_0": (gguf.GGMLQuantizationType.Q5_0, gguf.LlamaFileType.MOSTLY_Q5_0),
     "iq4_nl": (gguf.GGMLQuantizationType.IQ4_NL, gguf.LlamaFileType.MOSTLY_IQ4_NL),
+    "iq3_s": (gguf.GGMLQuantizationType.IQ3_S, gguf.LlamaFileType.MOSTLY_IQ3_S),
     "iq4_xs": (gguf.GGMLQuantizationType.IQ4_XS, gguf.LlamaFileType.MOSTLY_IQ4_XS),
     "mxfp4": (gguf.GGMLQuantizationType.MXFP4, gguf.LlamaFileType.MOSTLY_MXFP4_MOE),
 }
@@ -112,15 +113,21 @@ class Draft:
             try:
                 packed = gguf.quants.quantize(values, self.weights)
             except NotImplementedError:  # K and I types: the package can only read them
-                packed = self._noise(*shape)
+                packed = self._noise(shape[-1], *shape[:-1])
             self.writer.add_tensor(name, packed, raw_dtype=self.weights)
 
-    def _noise(self, *shape: int) -> np.ndarray:
-        """Bytes of the right number whose every bit pattern below f16's exponent is small."""
+    def _noise(self, columns: int, *shape: int) -> np.ndarray:
+        """Blocks of random bytes whose scales are small, whatever their layout."""
         block, size = gguf.GGML_QUANT_SIZES[self.weights]
-        assert shape[-1] % block == 0, f"{self.weights.name} needs rows of {block}"
-        row = shape[-1] // block * size
-        return self.random.integers(0, 16, (*shape[:-1], row), dtype=np.uint8)
+        assert columns % block == 0, f"{self.weights.name} needs rows of {block}"
+        blocks = (*shape, columns // block, size)
+        if self.weights is not gguf.GGMLQuantizationType.IQ3_S:
+            noise = self.random.integers(0, 16, blocks, dtype=np.uint8)
+        else:  # its scale comes first, so the rest may be anything
+            noise = self.random.integers(0, 256, blocks, dtype=np.uint8)
+            scale = np.float16(0.01 / np.sqrt(columns))  # a weight is some hundred times that
+            noise[..., :2] = np.frombuffer(scale.tobytes(), dtype=np.uint8)
+        return noise.reshape(*shape, -1)
 
     def vector(self, name: str, *shape: int, value: float = 1.0) -> None:
         """Every element is `value`, in f32."""
