@@ -240,3 +240,29 @@ def test_more_context_never_needs_less(
             msgspec.structs.astuple(first), msgspec.structs.astuple(second), strict=True
         )
     )
+
+
+KEYS = st.sampled_from(
+    [
+        "block_count", "embedding_length", "feed_forward_length", "attention.head_count",
+        "attention.head_count_kv", "attention.key_length", "attention.sliding_window",
+        "attention.sliding_window_pattern", "attention.kv_lora_rank", "attention.key_length_mla",
+        "attention.shared_kv_layers", "nextn_predict_layers", "expert_used_count", "context_length",
+        "ssm.inner_size", "ssm.conv_kernel", "ssm.state_size", "wkv.head_size", "vocab_size",
+    ]
+)  # fmt: skip
+VALUES = st.integers(-(2**63), 2**64) | st.floats() | st.booleans() | st.text(max_size=3)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(changes=st.dictionaries(KEYS, VALUES | st.lists(VALUES, max_size=4).map(tuple)))
+def test_a_header_that_lies_still_gives_a_prediction(
+    sliding_file: Path, changes: dict[str, Any]
+) -> None:
+    header = read_header(sliding_file)
+    lies = {f"{header.architecture}.{key}": value for key, value in changes.items()}
+    lying = msgspec.structs.replace(header, metadata={**header.metadata, **lies})
+    model = MemoryModel(lying)
+    need = model.need(LoadConfig(context_tokens=4096))
+    assert min(msgspec.structs.astuple(need)) >= 0
+    assert model.confidence in Confidence

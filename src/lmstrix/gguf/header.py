@@ -149,6 +149,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         """The value of `key` below the architecture's name."""
         return self.value(f"{self.architecture}.{key}", kind)
 
+    def count(self, key: str) -> int:
+        """A size or number of things below the architecture's name; 0 if absent or negative."""
+        return max(self.own(key, int) or 0, 0)
+
     def per_layer(self, key: str) -> int | tuple[int, ...] | None:
         """A number for all layers, or one for each."""
         found = self.metadata.get(f"{self.architecture}.{key}")

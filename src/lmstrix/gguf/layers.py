@@ -36,6 +36,7 @@ _DEFAULT_WINDOWS = {"llama4": 8192}
 _WINDOW_IGNORED = {"llama", "mistral3", "phi3", "qwen2", "qwen2moe", "qwen3", "qwen3moe"}
 _ENCODERS = ("bert", "gemma-embedding", "t5encoder", "wavtokenizer-dec")
 
+_MOST_LAYERS = 512  # llama.cpp's own limit
 _ATTENTION_MARKS = ("attn_k.", "attn_kv_a_mqa.", "attn_k_b.")
 _STATE_MARKS = ("ssm_", "shortconv.", "time_mix_")
 
@@ -57,10 +58,10 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_layers(header: Header) -> tuple[Layer, ...]:
     """Every layer that computes, in order."""
-    count = (header.own("block_count", int) or 0) - (header.own("nextn_predict_layers", int) or 0)
+    count = min(header.count("block_count"), _MOST_LAYERS) - header.count("nextn_predict_layers")
     marks = _marks(header, max(count, 0))
     sliding = _sliding(header, len(marks))
-    own_cache = len(marks) - (header.own("attention.shared_kv_layers", int) or 0)
+    own_cache = len(marks) - header.count("attention.shared_kv_layers")
     state = _state_elements(header)
     encoder = is_encoder(header)
     layers = []
@@ -126,18 +127,18 @@ def _marks(header: Header, count: int) -> list[tuple[bool, bool]]:
 def _at(header: Header, key: str, layer: int, *, default: int) -> int:
     found = header.per_layer(key)
     if isinstance(found, tuple):
-        return found[layer] if layer < len(found) else default
-    return default if found is None else found
+        found = found[layer] if layer < len(found) else None
+    return default if found is None else max(found, 0)
 
 
 def _head_sizes(header: Header, heads: int, *, sliding: bool) -> tuple[int, int]:
     """Elements of one head's key and value."""
-    every = (header.own("embedding_length", int) or 0) // heads if heads else 0
+    every = header.count("embedding_length") // heads if heads else 0
     suffix = "_swa" if sliding else ""
     sizes = []
     for name in ("key_length", "value_length"):
-        full = header.own(f"attention.{name}", int)
-        own = header.own(f"attention.{name}{suffix}", int) if suffix else full
+        full = header.count(f"attention.{name}")
+        own = header.count(f"attention.{name}{suffix}")
         sizes.append(own or full or every)
     return sizes[0], sizes[1]
 
@@ -148,13 +149,14 @@ def _sliding(header: Header, count: int) -> list[int | None]:
     window = header.own("attention.sliding_window", int)
     if window is None:
         window = _DEFAULT_WINDOWS.get(family, 0)
+    window = max(window, 0)
     pattern = header.per_layer("attention.sliding_window_pattern")
     if family in _WINDOW_IGNORED or not window:
         return [None] * count
     if isinstance(pattern, tuple):
         return [window if i < len(pattern) and pattern[i] else None for i in range(count)]
     period = pattern or _SLIDING_PERIODS.get(family)
-    if not period:
+    if not period or period < 1:
         return [None] * count
     full = 0 if family in _FULL_LAYER_FIRST else period - 1
     return [None if i % period == full else window for i in range(count)]
@@ -162,10 +164,7 @@ def _sliding(header: Header, count: int) -> list[int | None]:
 
 def _state_elements(header: Header) -> int:
     """Elements of the convolution's and the recurrence's state of one sequence in one layer."""
-
-    def own(key: str) -> int:
-        return header.own(key, int) or 0
-
+    own = header.count
     width = own("embedding_length")
     if head := own("wkv.head_size"):  # RWKV
         return (own("token_shift_count") or 2) * width + width * head

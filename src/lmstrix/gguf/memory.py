@@ -172,7 +172,7 @@ class MemoryModel:
         return low * _CELLS_STEP
 
     def _declared(self) -> int:
-        return self.header.own("context_length", int) or _UNDECLARED_CEILING
+        return self.header.count("context_length") or _UNDECLARED_CEILING
 
     def _sizes(self, config: LoadConfig) -> _Sizes:
         sequences = max(config.parallel or 1, 1)
@@ -232,7 +232,7 @@ class MemoryModel:
                 floats = max(floats, _attention_floats(self.header, self.layers) + scores)
         states = max((layer.state for layer in self.layers), default=0)
         activations = 4 * (sizes.microbatch * floats + states * sizes.sequences)
-        width = self.header.own("embedding_length", int) or 0
+        width = self.header.count("embedding_length")
         logits = 4 * (self.header.token_count * sizes.sequences + sizes.microbatch * 2 * width)
         return sizes.microbatch * mask + max(activations, logits)
 
@@ -293,7 +293,7 @@ def _padded(tokens: int) -> int:
 
 def _floats_per_token(header: Header, layers: tuple[Layer, ...]) -> int:
     """The most 32-bit floats of activations alive at once for one token (flash attention)."""
-    width = header.own("embedding_length", int) or 0
+    width = header.count("embedding_length")
     return max(
         _attention_floats(header, layers),
         _feed_forward_floats(header, width),
@@ -302,12 +302,12 @@ def _floats_per_token(header: Header, layers: tuple[Layer, ...]) -> int:
 
 
 def _attention_floats(header: Header, layers: tuple[Layer, ...]) -> int:
-    width = header.own("embedding_length", int) or 0
+    width = header.count("embedding_length")
     if is_encoder(header):
         return width * 13 // 2
     most = 0
-    latent = header.own("attention.kv_lora_rank", int) or 0
-    unfolded = header.own("attention.key_length_mla", int) or 0
+    latent = header.count("attention.kv_lora_rank")
+    unfolded = header.count("attention.key_length_mla")
     for layer in layers:
         if is_latent(header):
             floats = 3 * width + layer.query + layer.heads * (latent + 2 * unfolded)
@@ -320,11 +320,11 @@ def _attention_floats(header: Header, layers: tuple[Layer, ...]) -> int:
 
 def _feed_forward_floats(header: Header, width: int) -> int:
     inner = header.per_layer("feed_forward_length")
-    dense = max(inner, default=0) if isinstance(inner, tuple) else inner or 0
+    dense = max((0, *inner) if isinstance(inner, tuple) else (0, inner or 0))
     names = {tensor.name.rpartition("blk.")[2].partition(".")[2] for tensor in header.tensors}
     gated = "ffn_gate.weight" in names
     floats = 5 * width + (3 if gated else 1) * dense
-    used = header.own("expert_used_count", int) or 0
+    used = header.count("expert_used_count")
     if used and "ffn_down_exps.weight" in names:
         expert = header.own("expert_feed_forward_length", int) or dense
         sparse = 5 * width + used * (3 * expert + (width if width > expert else 0))
@@ -335,8 +335,8 @@ def _feed_forward_floats(header: Header, width: int) -> int:
 def _state_floats(header: Header, width: int, layers: tuple[Layer, ...]) -> int:
     if not any(layer.state for layer in layers):
         return 0
-    if header.own("shortconv.l_cache", int):
+    if header.count("shortconv.l_cache"):
         return 9 * width
-    if header.own("wkv.head_size", int):
+    if header.count("wkv.head_size"):
         return 10 * width
-    return 5 * width + 5 * (header.own("ssm.inner_size", int) or 0)
+    return 5 * width + 5 * header.count("ssm.inner_size")
