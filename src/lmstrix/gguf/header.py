@@ -243,8 +243,11 @@ def _read_part(path: Path, number: int) -> Header:
             source = _Source(file, path, os.fstat(file.fileno()).st_size)
             return _parse(source, number)
     except OSError as problem:
+        moved = isinstance(problem, FileNotFoundError)
         raise GGUFError(
-            f"{path.name} cannot be read: {problem.strerror or problem}", path=path
+            f"{path.name} cannot be read: {problem.strerror or problem}",
+            path=path,
+            hint="If it was moved or renamed, find it again: lmstrix scan" if moved else "",
         ) from problem
     except ValueError as problem:  # a NUL in the path
         raise GGUFError(f"{str(path)!r} is no path: {problem}", path=path) from problem
