@@ -45,8 +45,9 @@ def main() -> None:
     try:
         server = _load(spec)
     except (RuntimeError, MemoryError, ValueError, AttributeError) as problem:
-        _report(reports, {"error": str(problem)})
-        sys.exit(3)  # in order, so that the engine's log is written to its end
+        _report(reports, {"error": str(problem), "logged": isinstance(problem, RuntimeError)})
+        sys.stdin.buffer.readline()  # the engine writes its log late; the owner waits for its end
+        _exit(3)
     _report(reports, {"url": server.listening_address})
     line = sys.stdin.buffer.readline()
     if not line:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
     from lmstrix.types import MemoryUse, ProgressListener
 
-_T = TypeVar("_T")
-
 _CHILD = Path(__file__).with_name("child.py")
 _LOG_LINES = 600
 _LINE_CHARS = 500
 _STOP_S = 3.0
+_LOG_S = 1.0
 _WATCH_S = 0.05
 # What the binding takes before any model: measured 22 MB on Linux, more with a GPU backend.
 _BINDING_BYTES = 48 * 2**20
@@ -44,6 +43,7 @@ _STAGES = (
     ("warming up", "warming up"),
     ("model loaded", "ready"),
 )
+_FAILED = "exiting due to model loading error"
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,9 +170,9 @@ class Engine:
         self._stopping = True
         self._process.kill()
 
-    async def stop(self) -> None:
+    async def stop(self, *, expected: bool = True) -> None:
         """End the process; returns when it is gone."""
-        self._stopping = True
+        self._stopping = self._stopping or expected
         self._close_pipes()
         try:
             await asyncio.wait_for(asyncio.shield(self.died), _STOP_S)
@@ -200,15 +200,14 @@ class Engine:
         self._send({**spec, "key": self.key, "owner_pid": os.getpid()})
         report = await self._report()
         if "url" not in report:
-            raise await self._load_error(str(report.get("error", "")))
+            raise await self._load_error(report)
         self.url = report["url"]
         # The engine silently makes a context larger than the model's own smaller.
         _, body = await self.client.call("GET", "/props")
         props = msgspec.json.decode(body, type=_Props)
         self.context_tokens = props.default_generation_settings.n_ctx
         self.parallel = props.total_slots
-        with suppress(TimeoutError):  # the log comes by another way than the report
-            await asyncio.wait_for(self._logged.wait(), 1.0)
+        await self._log_is_whole()
         self.memory = memory.reported_memory(
             self.log, resident_bytes=memory.resident_bytes(self.pid)
         )
@@ -219,12 +218,17 @@ class Engine:
                 f"it takes {_mib(taken)} and may take {_mib(limit)}",
             )
 
-    async def _load_error(self, said: str) -> LoadError:
-        try:
-            died = await asyncio.wait_for(asyncio.shield(self.died), _STOP_S)
-        except TimeoutError:  # it reported the failure and then hung in its own end
-            self.kill()
-            died = await asyncio.shield(self.died)
+    async def _log_is_whole(self) -> None:
+        """The log comes later than the report of the same moment, and by another way."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._logged.wait(), _LOG_S)
+
+    async def _load_error(self, report: dict[str, Any]) -> LoadError:
+        said = str(report.get("error", ""))
+        if report.get("logged"):
+            await self._log_is_whole()
+        await self.stop(expected=False)
+        died = self.died.result()
         if said:  # the engine lived to report it
             reason, no_memory = deaths.why_not_loaded(self.log, said)
         else:
@@ -283,6 +287,8 @@ class Engine:
         self._in_loop(self.died.set_result, death)
 
     def _notice_stage(self, line: str) -> None:
+        if _FAILED in line:
+            self._in_loop(self._logged.set)
         for at, (mark, note) in enumerate(_STAGES):
             if at >= self._stage and mark in line:
                 self._stage = at + 1
@@ -303,9 +309,9 @@ class Engine:
                 return
             self._thread.join(_WATCH_S)
 
-    def _in_loop(self, action: Callable[[_T], object], argument: _T) -> None:
+    def _in_loop(self, action: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(action, argument)
+            self._loop.call_soon_threadsafe(action, *arguments)
 
     def _close_pipes(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
