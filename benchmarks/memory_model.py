@@ -42,6 +42,7 @@ _LLAMA = {"layers": 3, "width": 384, "heads": 6, "kv_heads": 2, "inner": 1152, "
 _GEMMA = {"layers": 8, "width": 320, "heads": 5, "kv_heads": 1, "head": 64, "inner": 1600}
 _LATENT = {"layers": 4, "width": 448, "heads": 7, "latent": 96, "rotary": 32, "inner": 896}
 _HYBRID = {"layers": 6, "width": 384, "heads": 6, "kv_heads": 3, "inner": 960}
+_Q8 = {"kv_type_k": "q8_0", "kv_type_v": "q8_0"}  # MLA takes no two types
 _LFM = {**_HYBRID, "family": "lfm2"}
 
 CASES = [
@@ -75,7 +76,7 @@ CASES = [
     Case("sliding", {**_GEMMA, "family": "gemma2"}, {"context_tokens": 3500, "kv_type_k": "q8_0"}),
     Case("sliding", {**_GEMMA, "family": "gemma2"}, {"context_tokens": 2500, "batch_tokens": 96}),
     Case("latent", _LATENT, {"context_tokens": 3000}),
-    Case("latent", _LATENT, {"context_tokens": 1500, "parallel": 2, "kv_type_k": "q8_0"}),
+    Case("latent", _LATENT, {"context_tokens": 1500, "parallel": 2, **_Q8}),
     Case("latent", {**_LATENT, "heads": 14}, {"context_tokens": 1800, "flash_attention": False}),
     Case("recurrent", {"layers": 5, "width": 448}, {"context_tokens": 5000}),
     Case("recurrent", {"width": 320, "state": 24}, {"context_tokens": 900, "parallel": 5}),

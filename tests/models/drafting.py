@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gguf
 import numpy as np
@@ -33,7 +33,7 @@ TYPES = {
 
 
 @cache
-def shipped_tokenizer() -> dict[str, object]:
+def shipped_tokenizer() -> dict[str, Any]:
     """The `tokenizer.*` metadata of the shipped chat model."""
     reader = gguf.GGUFReader(str(files("lmstrix") / "shipped" / "tiny-chat.gguf"))
     return {
@@ -116,7 +116,7 @@ class Draft:
                 packed = self._noise(shape[-1], *shape[:-1])
             self.writer.add_tensor(name, packed, raw_dtype=self.weights)
 
-    def _noise(self, columns: int, *shape: int) -> np.ndarray:
+    def _noise(self, columns: int, *shape: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Blocks of random bytes whose scales are small, whatever their layout."""
         block, size = gguf.GGML_QUANT_SIZES[self.weights]
         assert columns % block == 0, f"{self.weights.name} needs rows of {block}"

@@ -1,8 +1,8 @@
 """How much memory llama.cpp will take for a model, before it is loaded.
 
 Weights, KV cache and recurrent state follow llama.cpp's own arithmetic and are exact for the
-families of `VERIFIED`. The compute buffer is an upper bound of what its graph allocator
-reserves, fitted to measurements; the overhead is fitted to the engine process on Linux.
+families of `VERIFIED`. The compute buffer is what its graph allocator was measured to reserve,
+as a formula of the model's widths; the overhead is fitted to the engine process on Linux.
 `benchmarks/memory_model.py` compares all of it with the engine on models not used for fitting.
 """
 
@@ -220,21 +220,42 @@ class MemoryModel:
         return copies + sum(end - start for start, end in spans.values())
 
     def _compute(self, sizes: _Sizes) -> int:
-        """Upper bound of the graph's buffer: activations of one micro-batch, masks, scores."""
-        floats = self._floats_per_token
-        if is_encoder(self.header):
-            mask = 2 * sizes.microbatch
+        """The graph's buffer: masks, and of its steps the one that holds most at once."""
+        header, tokens = self.header, sizes.microbatch
+        if is_encoder(header):
+            mask = 2 * tokens
         else:
             caches = {sizes.cells_of(layer) for layer in self.layers if layer.key}
             mask = sum(caches) * (2 if sizes.flash else 4)
-            if not sizes.flash:
-                scores = self._scores(sizes)
-                floats = max(floats, _attention_floats(self.header, self.layers) + scores)
-        states = max((layer.state for layer in self.layers), default=0)
-        activations = 4 * (sizes.microbatch * floats + states * sizes.sequences)
-        width = self.header.count("embedding_length")
-        logits = 4 * (self.header.token_count * sizes.sequences + sizes.microbatch * 2 * width)
-        return sizes.microbatch * mask + max(activations, logits)
+        states = max((layer.state for layer in self.layers), default=0) * sizes.sequences
+        attention = _attention_floats(header, self.layers) + self._scores(sizes)
+        steps = (
+            4 * (tokens * self._floats_per_token + states),
+            4 * tokens * attention + self._halved_cache(sizes),
+            4
+            * (
+                header.token_count * sizes.sequences + tokens * 2 * header.count("embedding_length")
+            ),
+        )
+        return tokens * mask + max(steps)
+
+    def _halved_cache(self, sizes: _Sizes) -> int:
+        """Flash attention reads 32-bit keys and values as 16-bit copies."""
+        if not sizes.flash:
+            return 0
+        return max(
+            (
+                2
+                * sizes.cells_of(layer)
+                * sizes.sequences
+                * (
+                    layer.key * (sizes.key.name == "f32")
+                    + layer.value * (sizes.value.name == "f32")
+                )
+                for layer in self.layers
+            ),
+            default=0,
+        )
 
     def _scores(self, sizes: _Sizes) -> int:
         """The attention scores of one token, where they are not made in pieces."""
@@ -326,7 +347,7 @@ def _feed_forward_floats(header: Header, width: int) -> int:
     floats = 5 * width + (3 if gated else 1) * dense
     used = header.count("expert_used_count")
     if used and "ffn_down_exps.weight" in names:
-        expert = header.own("expert_feed_forward_length", int) or dense
+        expert = header.count("expert_feed_forward_length") or dense
         sparse = 5 * width + used * (3 * expert + (width if width > expert else 0))
         floats = max(sparse, floats if gated else 0)
     return floats
