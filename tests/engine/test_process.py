@@ -209,6 +209,16 @@ async def test_a_cancelled_load_is_over_at_once_and_leaves_no_process(spec: Spec
     assert not psutil.pid_exists(child.pid)
 
 
+async def test_an_engine_killed_while_it_loads_is_a_failed_load(spec: Spec) -> None:
+    def kill(_progress: Progress) -> None:
+        for child in psutil.Process().children():
+            child.kill()
+
+    with pytest.raises(LoadError, match="killed") as caught:
+        await Engine.start(spec(context_tokens=10**6), on_progress=kill)
+    assert caught.value.context_tokens == 10**6
+
+
 async def test_ctrl_c_in_the_terminal_does_not_reach_the_engine(start: Start) -> None:
     engine = await start()
     assert os.getpgid(engine.pid) != os.getpgid(0)

@@ -94,7 +94,7 @@ def _load(spec: dict[str, Any]) -> Any:
     params.ctx_shift = False
     params.offline = True
     params.verbosity = 4  # buffer sizes; no text of prompts or answers below 5
-    if (limit := spec["memory_limit_bytes"]) is not None and sys.platform == "linux":
+    if sys.platform == "linux" and (limit := spec["memory_limit_bytes"]) is not None:
         # Weights that are read, not mapped, count as memory of the process exactly once.
         params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
         _cap_memory(limit)
@@ -115,6 +115,8 @@ def _cap_memory(limit: int) -> None:
     files; RLIMIT_AS also counts address space that is only reserved, and makes the binding
     abort when it starts its threads.
     """
+    if sys.platform == "win32":
+        return
     import resource  # noqa: PLC0415  # not on Windows
 
     with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123  # pathlib costs start-up time

@@ -113,6 +113,7 @@ class Engine:
         self._stopping = False
         self._over_limit = False
         self._oom_kills = memory.oom_kills()
+        self._job = _tie(process.pid)
         self._loop = asyncio.get_running_loop()
         self.died: asyncio.Future[Death] = self._loop.create_future()
         # A thread, not the loop's own child support: a resident engine must outlive a closed
@@ -193,6 +194,8 @@ class Engine:
                 log=self.log[-20:],
                 hint=f"See that {registration.parent} can be written.",
             )
+        if self._job is not None:
+            self._job.release()
         self._close_pipes()
 
     async def _load(self) -> None:
@@ -322,6 +325,15 @@ class Engine:
 
 def _watchdog_needed() -> bool:
     return sys.platform != "linux"
+
+
+def _tie(pid: int) -> Any:
+    """What ends the engine with its owner on Windows; elsewhere it sees to that itself."""
+    if sys.platform == "win32":
+        from lmstrix.engine.windows_job import Job  # noqa: PLC0415  # exists there alone
+
+        return Job(pid)
+    return None
 
 
 def _spawn() -> subprocess.Popen[bytes]:
