@@ -58,8 +58,11 @@ class Provider(Protocol):
         """One provider object per configured server, without touching any of them."""
         ...
 
-    async def list_models(self) -> Listing:
-        """Every model that is there, loaded or not."""
+    async def list_models(self, *, known: Sequence[Model] = ()) -> Listing:
+        """Every model that is there, loaded or not.
+
+        `known` are models listed before: what is plainly unchanged need not be read again.
+        """
         ...
 
     async def list_instances(self) -> Sequence[Instance]:

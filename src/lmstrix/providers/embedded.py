@@ -106,11 +106,14 @@ class EmbeddedProvider:
         """One, unless the settings switch it off."""
         return [cls(settings, places)] if settings.embedded.enabled else []
 
-    async def list_models(self) -> Listing:
-        """Every GGUF file below the model folders, LM Studio's own and the shipped ones."""
-        return await asyncio.to_thread(self._list_models)
+    async def list_models(self, *, known: Sequence[Model] = ()) -> Listing:
+        """Every GGUF file below the model folders, LM Studio's own and the shipped ones.
 
-    def _list_models(self) -> Listing:
+        A file of the size and time that `known` has for it is not read again.
+        """
+        return await asyncio.to_thread(self._list_models, known)
+
+    def _list_models(self, known: Sequence[Model]) -> Listing:
         from lmstrix.config import lmstudio_folders  # noqa: PLC0415  # only a listing needs these
         from lmstrix.gguf import describe, find_models  # noqa: PLC0415
 
@@ -119,9 +122,14 @@ class EmbeddedProvider:
         if self._settings.shipped_models:
             folders.append(_SHIPPED)
         found = find_models(folders)
+        before = {model.path: model for model in known}
         models, problems = [], list(found.problems)
         for path in found.paths:
             folder = next((f for f in folders if path.is_relative_to(f)), path.parent)
+            old = before.get(str(path))
+            if old is not None and _is_unchanged(old, path):
+                models.append(replace(old, key=path.stem))
+                continue
             try:
                 models.append(describe(path, provider=self.name, server=self.server, folder=folder))
             except GGUFError as problem:
@@ -354,6 +362,15 @@ async def _what_broke(
         partial=partial,
         hint="Ask again.",
     )
+
+
+def _is_unchanged(old: Model, path: Path) -> bool:
+    """Whether the file is still the one described; the first of several parts never is."""
+    try:
+        now = path.stat()
+    except OSError:
+        return False
+    return (old.size_bytes, old.modified_at) == (now.st_size, now.st_mtime)
 
 
 def with_unique_keys(models: Iterable[Model]) -> list[Model]:

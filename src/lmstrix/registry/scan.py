@@ -67,23 +67,24 @@ async def scan(
     providers: Sequence[Provider],
     *,
     timeout_s: float | None = None,
-    refresh: bool = False,  # noqa: ARG001  # every listing is read anew as yet
+    refresh: bool = False,
     update: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> ScanReport:
     """Ask all `providers` at once and record each answer as it comes.
 
     One that has not answered after `timeout_s` counts as unreachable. With `update=False` the
-    store is only compared, not written. `refresh` is for providers that remember what they
-    listed; none does yet. Raises `StoreError`; a provider's own mistake is raised too, after
+    store is only compared, not written. With `refresh` every file is read anew, even one that
+    looks unchanged since the last scan. Raises `StoreError`; a provider's own mistake is raised too, after
     the others are done.
     """
-    entries = () if update else tuple(store.entries())
+    entries = tuple(store.entries())
 
     async def ask(provider: Provider) -> ServerScan:
         try:
             async with asyncio.timeout(timeout_s):
-                listing = await provider.list_models()
+                known = [] if refresh else _known(provider, entries)
+                listing = await provider.list_models(known=known)
         except TimeoutError:
             return _silent(provider, "no answer in time")
         except (UnreachableError, OSError) as error:
@@ -115,6 +116,11 @@ async def scan(
     if update and any(server.change.new for server in servers):
         _spread_legacy(store, clock())
     return ScanReport(servers=tuple(servers))
+
+
+def _known(provider: Provider, entries: Iterable[Entry]) -> list[Model]:
+    place = (provider.name, provider.server)
+    return [e.model for e in entries if (e.model.provider, e.model.server) == place]
 
 
 def preview(

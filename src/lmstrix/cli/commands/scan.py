@@ -38,6 +38,9 @@ stays as it was.
 @click.option("--server", metavar="URL", help="Look only at this server.")
 @click.option("--timeout", type=DURATION, help="Longest wait for a server's answer.")
 @click.option("--no-update", is_flag=True, help="Report only; leave the store as it is.")
+@click.option(
+    "--refresh", "-r", is_flag=True, help="Read every file anew, even one that looks unchanged."
+)
 @click.option("--reset", is_flag=True, help="Forget all test results first (a backup is taken).")
 @click.option("--failed", is_flag=True, help="Forget the tests that failed (a backup is taken).")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before --reset.")
@@ -88,6 +91,7 @@ async def _scan(invocation: Invocation, given: Mapping[str, Any]) -> ScanReport:
             timeout_s=given["timeout"],
             provider=given["provider"],
             server=given["server"],
+            refresh=given["refresh"],
             update=not given["no_update"],
         )
         for problem in client.problems:
