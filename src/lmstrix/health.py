@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -108,8 +109,9 @@ def _folders(places: Places, *, fix: bool) -> Iterator[Finding]:
     made = []
     for folder in (places.data, places.config, places.runtime, places.logs):
         if fix and not folder.exists():
-            folder.mkdir(mode=0o700, parents=True)
-            made.append(str(folder))
+            with suppress(OSError):  # the check below says why
+                folder.mkdir(mode=0o700, parents=True)
+                made.append(str(folder))
         nearest = _nearest_existing(folder)
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             yield Finding(
@@ -278,6 +280,7 @@ async def _engine(places: Places, settings: Settings) -> Finding:
     )
 
     path = Path(__file__).parent / "shipped" / "tiny-chat.gguf"
+    install = f"Install the engine anew: {sys.executable} -m pip install -U xllamacpp"
     request = Request(
         messages=(Message(Role.USER, _QUESTION),), sampling=Sampling(temperature=0, max_tokens=16)
     )
@@ -292,12 +295,13 @@ async def _engine(places: Places, settings: Settings) -> Finding:
                 if isinstance(item, Fragment)
             ]
         )
-    except LMStrixError as error:
+    except (LMStrixError, OSError) as error:
         return Finding(
             check="engine self-test",
             state=State.FAILURE,
-            detail=error.message,
-            remedy=error.hint or f"Install it anew: {sys.executable} -m pip install -U xllamacpp",
+            detail=str(error),
+            remedy=getattr(error, "hint", "")
+            or f"Install it anew: {sys.executable} -m pip install -U xllamacpp",
         )
     finally:
         await provider.aclose()
@@ -306,5 +310,5 @@ async def _engine(places: Places, settings: Settings) -> Finding:
         check="engine self-test",
         state=State.OK if right else State.FAILURE,
         detail=f"Loaded the shipped model in {instance.load_s:.1f} s; {_QUESTION} {text.strip()}",
-        remedy="" if right else f"Install it anew: {sys.executable} -m pip install -U xllamacpp",
+        remedy="" if right else install,
     )

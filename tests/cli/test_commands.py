@@ -137,9 +137,9 @@ def test_the_prompt_comes_from_wherever_it_is_said(lmstrix: Run, tmp_path: Path)
 
 def test_explain_shows_what_would_be_sent_and_sends_nothing(lmstrix: Run) -> None:
     lmstrix("scan")
-    asked = ("infer", "Hi\tthere", "tiny-chat", *SMALL, "--explain", "--top_k", "7")
+    asked = ("infer", "Hi\tC:\\new", "tiny-chat", *SMALL, "--explain", "--top_k", "7")
     shown = lmstrix(*asked).stdout
-    assert "<|im_start|>user\\n" in shown
+    assert "<|im_start|>user\\n\n  Hi\\tC:\\\\new<|im_end|>" in shown
     line = next(line for line in shown.splitlines() if line.strip().startswith("top_k"))
     assert line.split()[:3] == ["top_k", "7", "you"]
     data = json.loads(lmstrix(*asked, "--format", "json").stdout)
@@ -284,6 +284,14 @@ def test_doctor_finds_a_sound_set_up_and_names_a_fault(lmstrix: Run, home: Path)
     assert "FAIL settings: " in ill.stdout
     assert "line 2" in ill.stdout
     assert "FAIL store: " in ill.stdout
+
+
+def test_doctor_names_a_place_that_cannot_be_written_to(lmstrix: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    done = lmstrix("doctor", "--fix", env={"LMSTRIX_HOME": str(tmp_path / "file" / "home")})
+    assert done.returncode == 1
+    assert f"✗ folders: {tmp_path / 'file'} cannot be written to" in done.stdout
+    assert "LMSTRIX_HOME" in done.stdout
 
 
 def test_doctor_makes_missing_folders_when_asked(lmstrix: Run, home: Path) -> None:

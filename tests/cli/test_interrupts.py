@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -152,6 +153,23 @@ def test_ctrl_c_in_the_answer_keeps_what_came(
     kept = file.read_text(encoding="utf-8").strip()
     assert kept
     assert kept[:40].split()[0] in shown.text
+    assert idle(lmstrix)
+
+
+def test_a_reader_that_leaves_ends_the_answer_without_noise(
+    environ: dict[str, str], lmstrix: Run
+) -> None:
+    lmstrix("scan")
+    arguments = " ".join(f"'{word}'" for word in STORY)
+    done = subprocess.run(
+        ["bash", "-c", f"{COMMAND} {arguments} --stream | head -c 20"],
+        env=environ,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert len(done.stdout) == 20
+    assert done.stderr == b""
     assert idle(lmstrix)
 
 

@@ -58,7 +58,7 @@ def _run(arguments: list[str]) -> int:
         _say(f"error: {error.filename}: {error.strerror}.")
         return 1
     except Exception as error:  # noqa: BLE001  # the last net: nothing is hidden, all is said
-        if "--debug" in arguments:
+        if "--debug" in arguments or os.environ.get("LMSTRIX_DEBUG"):
             traceback.print_exception(error)
         return _explain(error)
 

@@ -10,7 +10,6 @@ from lmstrix.cli.formats import encode
 from lmstrix.cli.terminal import table, wrap
 from lmstrix.cli.units import duration
 from lmstrix.errors import LMStrixError
-from lmstrix.registry.layout import one_line
 from lmstrix.types import FragmentKind, Phase
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ class AnswerPrinter:
         self._save = save
         self._answer: Answer | None = None
         self._waiting: list[str] = []
+        self._broken: OSError | None = None
         self._headed = False
         self._loaded = False
 
@@ -67,13 +67,19 @@ class AnswerPrinter:
             if self._stream:
                 await self._follow(answer, invocation)
             completion = await answer.completion()
+        except OSError:  # nobody reads the output any more
+            raise
         except BaseException:
             self._keep(answer, invocation)
             raise
         self._head()
-        text = self._text(completion)
+        text = completion.text
+        if self._form != "text":
+            text = encode(completion_data(completion), self._form)
         if self._stream:
-            self._end_line(answer.text)
+            self._end_line(text)
+        elif self._wrap and self._form == "text" and self._terminal.out_live:
+            self._terminal.print(wrap(text, self._terminal.width))
         else:
             self._terminal.print(text)
         if self._save is not None:
@@ -89,15 +95,23 @@ class AnswerPrinter:
         loop = asyncio.get_running_loop()
         waiting = self._waiting
         async for fragment in answer:
+            if self._broken is not None:
+                raise self._broken
             if fragment.kind is FragmentKind.REASONING:
                 self._terminal.status("thinking ...")
                 continue
             if not waiting:
                 # Runs when the loop turns: after all fragments that are there have been read.
-                loop.call_soon(self._flush)
+                loop.call_soon(self._flush_later)
             waiting.append(fragment.text)
         self._flush()
         invocation.kept = ""
+
+    def _flush_later(self) -> None:
+        try:
+            self._flush()
+        except OSError as error:  # the loop would log it; the reader raises it
+            self._broken = error
 
     def _flush(self) -> None:
         if self._waiting:
@@ -129,13 +143,6 @@ class AnswerPrinter:
         if self._save is not None:
             self._write(text)
 
-    def _text(self, completion: Completion) -> str:
-        if self._form != "text":
-            return encode(completion_data(completion), self._form)
-        if self._wrap and self._terminal.out_live and not self._stream:
-            return wrap(completion.text, self._terminal.width)
-        return completion.text
-
     def _write(self, text: str) -> None:
         from lmstrix.config import atomic_write  # only with --save-response
 
@@ -158,12 +165,9 @@ class AnswerPrinter:
         if instance is None:
             return
         self._headed = True
-        for line in self._terminal.box(
-            "Model", model_lines(instance, self._sampling, loaded=self._loaded)
-        ):
-            self._terminal.note(line)
-        for line in self._terminal.box("Prompt", prompt_lines(self._prompt)):
-            self._terminal.note(line)
+        model = model_lines(instance, self._sampling, loaded=self._loaded)
+        for title, lines in (("Model", model), ("Prompt", prompt_lines(self._prompt))):
+            self._terminal.note("\n".join(self._terminal.box(title, lines)))
 
 
 def progress_line(progress: Progress) -> str:
@@ -272,7 +276,7 @@ def explanation_lines(explanation: Explanation) -> list[str]:
         f"Prompt    {explanation.prompt_tokens:,} tokens",
         "",
         "The prompt as the model sees it:",
-        *(f"  {one_line(line)}" for line in _visible_lines(explanation.rendered)),
+        *(f"  {line}" for line in _visible_lines(explanation.rendered)),
         "",
         "Parameters:",
         *(f"  {line}" for line in table(("name", "value", "from", ""), rows)),
@@ -285,9 +289,12 @@ def explanation_lines(explanation: Explanation) -> list[str]:
 
 
 def _visible_lines(text: str) -> list[str]:
-    """Lines of `text` with the ends of line shown."""
-    escaped = text.replace("\\", "\\\\").replace("\n", "\\n\n")
-    return escaped.removesuffix("\n").split("\n")
+    """Lines of `text` with their ends and all else that cannot be seen written as escapes."""
+    *ended, last = (
+        "".join(c if c.isprintable() and c != "\\" else repr(c)[1:-1] for c in line)
+        for line in text.split("\n")
+    )
+    return [*(f"{line}\\n" for line in ended), *([last] if last else [])]
 
 
 def _shown(value: object) -> str:

@@ -94,10 +94,6 @@ class Invocation:
         """Run async work; Ctrl-C cancels it and comes out as `Interrupted`."""
         import asyncio  # 30 ms that --help does not need
 
-        if self.debug:
-            import logging  # asyncio has imported it
-
-            logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
         try:
             return asyncio.run(work)
         except KeyboardInterrupt:

@@ -81,7 +81,7 @@ def shared_options() -> list[click.Option]:
             callback=_keep,
         ),
         flag("--quiet", "-q", text="Print results and errors only."),
-        flag("--debug", text="Log what happens, and show tracebacks."),
+        flag("--debug", text="Show the traceback of an error."),
         flag("--no-color", text="No colours (as NO_COLOR does)."),
         flag("--no-emoji", text="Words instead of symbols."),
     ]

@@ -60,7 +60,7 @@ def _print(invocation: Invocation, form: str, *, changed_only: bool) -> None:
         from lmstrix.cli.terminal import table  # not needed for --help
 
         shown = [(key, _shown(value), origin) for key, value, origin in rows]
-        for line in table(("SETTING", "VALUE", "FROM"), shown):
+        for line in table(("Setting", "Value", "From"), shown):
             invocation.terminal.print(line)
     else:
         invocation.terminal.note(

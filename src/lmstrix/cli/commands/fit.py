@@ -67,8 +67,8 @@ def fit_lines(key: str, fit: Fit) -> Iterator[str]:
     from lmstrix.registry.layout import one_line
 
     yield (
-        f"{one_line(key)}: declares {fit.declared_tokens:,},"
-        f" {human_bytes(fit.memory.budget_bytes)} may be used"
+        f"{one_line(key)} declares {fit.declared_tokens:,} tokens;"
+        f" {human_bytes(fit.memory.budget_bytes)} of memory may be used."
     )
     rows = [
         (
@@ -80,7 +80,7 @@ def fit_lines(key: str, fit: Fit) -> Iterator[str]:
         )
         for row in fit.rows
     ]
-    header = ("KV CACHE", "CONTEXT", "NEEDS", "+-", "LIMITED BY")
+    header = ("KV cache", "Context", "Needs", "+-", "Limited by")
     yield from table(header, rows, right="lrrr")
     yield f"Confidence: {fit.confidence}"
     yield from (f"Note: {note}" for note in fit.notes)

@@ -41,7 +41,7 @@ def instance_table(instances: list[Instance], *, now: float, width: int) -> list
     from lmstrix.registry.columns import human_bytes
     from lmstrix.registry.layout import shorten
 
-    header = ("ID", "MODEL", "CONTEXT", "MEMORY", "PID", "UP", "TTL")
+    header = ("Instance", "Model", "Context", "Memory", "PID", "Up", "TTL")
     rows = [
         (
             instance.id,
