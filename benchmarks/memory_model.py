@@ -214,7 +214,8 @@ def main() -> None:
 
 
 def _print_worst(what: str, errors: list[tuple[float, float]]) -> None:
-    relative = [off / real for off, real in errors if real]
+    # The engine prints hundredths of a MiB: of less than one MiB, a share says nothing.
+    relative = [off / real for off, real in errors if real >= MIB] or [0.0]
     over, under = max(relative), min(relative)
     most = max((off for off, _ in errors), key=abs)
     print(f"- {what}: {under:+.1%} to {over:+.1%}, at most {most / MIB:+.2f} MiB")
