@@ -12,12 +12,13 @@ import stat
 import struct
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
-from lmstrix.errors import GGUFError, TruncatedFileError
+from lmstrix.errors import GGUFError
 from lmstrix.gguf.quantization import TENSOR_TYPES, TensorType
+from lmstrix.gguf.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,16 +37,12 @@ _SCALARS = {
     11: ("i64", struct.Struct("<q")),
     12: ("f64", struct.Struct("<d")),
 }
-_U32, _U64 = _SCALARS[4][1], _SCALARS[10][1]
 
 # Far beyond any real model, small enough that a hostile file costs seconds and megabytes.
 _MOST_KEYS = 1 << 16
 _MOST_TENSORS = 1 << 18
 _MOST_ELEMENTS = 1 << 24
-_MOST_HEADER_BYTES = 1 << 28
-_MOST_STRING_BYTES = 1 << 24
 _KEPT_ELEMENTS = 1024
-_CHUNK_BYTES = 1 << 20
 
 _SPLIT_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 
@@ -240,7 +237,7 @@ def _read_part(path: Path, number: int) -> Header:
             what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
             raise GGUFError(f"{path.name} is {what}, not a model file", path=path)
         with path.open("rb") as file:
-            source = _Source(file, path, os.fstat(file.fileno()).st_size)
+            source = Source(file, path, os.fstat(file.fileno()).st_size)
             return _parse(source, number)
     except OSError as problem:
         moved = isinstance(problem, FileNotFoundError)
@@ -253,104 +250,7 @@ def _read_part(path: Path, number: int) -> Header:
         raise GGUFError(f"{str(path)!r} is no path: {problem}", path=path) from problem
 
 
-class _Source:
-    """The bytes of one file from its start, a chunk in memory at a time."""
-
-    def __init__(self, file: BinaryIO, path: Path, size: int) -> None:
-        self.path = path
-        self.size = size
-        self._file = file
-        self._buffer = b""
-        self._start = 0  # of the buffer, in the file
-        self._at = 0  # in the buffer; past its end after a skip
-
-    @property
-    def position(self) -> int:
-        return self._start + self._at
-
-    def wrong(self, what: str, *, hint: str = "") -> GGUFError:
-        return GGUFError(f"{self.path.name}: {what}", path=self.path, hint=hint)
-
-    def truncated(self, needed: int) -> TruncatedFileError:
-        return TruncatedFileError(
-            f"{self.path.name} has {self.size:,} bytes and needs at least {needed:,}",
-            path=self.path,
-            hint="The download is not complete; download it again.",
-        )
-
-    def _have(self, count: int) -> None:
-        if len(self._buffer) - self._at >= count:
-            return
-        start = self.position
-        if start + count > self.size:
-            raise self.truncated(start + count)
-        if start + count > _MOST_HEADER_BYTES:
-            raise self.wrong("the header has no end within 256 MiB")
-        self._file.seek(start)
-        self._buffer = self._file.read(max(count, _CHUNK_BYTES))
-        self._start, self._at = start, 0
-        if len(self._buffer) < count:
-            raise self.truncated(start + count)
-
-    def take(self, count: int) -> bytes:
-        self._have(count)
-        self._at += count
-        return self._buffer[self._at - count : self._at]
-
-    def number(self, kind: struct.Struct) -> int | float | bool:
-        self._have(kind.size)
-        self._at += kind.size
-        value: int | float | bool = kind.unpack_from(self._buffer, self._at - kind.size)[0]
-        return value
-
-    def u32(self) -> int:
-        return int(self.number(_U32))
-
-    def u64(self) -> int:
-        return int(self.number(_U64))
-
-    def text(self, most: int = _MOST_STRING_BYTES) -> str:
-        length = self.u64()
-        if self.position + length > self.size:
-            raise self.truncated(self.position + length)
-        if length > most:
-            raise self.wrong(f"a text of {length:,} bytes in the header")
-        return self.take(length).decode("utf-8", "replace")
-
-    def count(self, what: str, most: int, smallest: int) -> int:
-        """A count of things that take at least `smallest` bytes each."""
-        count = self.u64()
-        if count > most:
-            raise self.wrong(f"{count:,} {what} are not plausible")
-        needed = self.position + count * smallest
-        if needed > self.size:
-            raise self.truncated(needed)
-        return count
-
-    def skip(self, count: int) -> None:
-        if self.position + count > self.size:
-            raise self.truncated(self.position + count)
-        self._at += count
-
-    def skip_texts(self, count: int) -> None:
-        unpack = _U64.unpack_from
-        while count:
-            self._have(8)
-            buffer, at, done = self._buffer, self._at, 0
-            try:
-                for done in range(count):  # noqa: B007  # read after the loop broke off
-                    at += unpack(buffer, at)[0] + 8
-            except (struct.error, OverflowError):
-                count -= done
-            else:
-                count = 0
-            # `at` may lie beyond the buffer: the next text starts there.
-            self._at = at
-            if self.position > self.size:
-                raise self.truncated(self.position)
-
-
-def _parse(source: _Source, number: int) -> Header:
+def _parse(source: Source, number: int) -> Header:
     if source.size == 0:
         raise source.wrong("the file is empty", hint="Download it again.")
     magic = source.take(min(4, source.size))
@@ -388,7 +288,7 @@ def _parse(source: _Source, number: int) -> Header:
     )
 
 
-def _value(source: _Source, key: str) -> Value:
+def _value(source: Source, key: str) -> Value:
     kind = source.u32()
     if kind == _STRING:
         return source.text()
@@ -411,7 +311,7 @@ def _value(source: _Source, key: str) -> Value:
     return LongArray(_SCALARS[element][0], length)
 
 
-def _scalar(source: _Source, key: str, kind: int) -> struct.Struct:
+def _scalar(source: Source, key: str, kind: int) -> struct.Struct:
     try:
         return _SCALARS[kind][1]
     except KeyError:
@@ -421,7 +321,7 @@ def _scalar(source: _Source, key: str, kind: int) -> struct.Struct:
 _RawTensor: TypeAlias = tuple[str, tuple[int, ...], int, int]
 
 
-def _tensor(source: _Source) -> _RawTensor:
+def _tensor(source: Source) -> _RawTensor:
     name = source.text(most=1 << 12)
     dimensions = source.u32()
     if dimensions > 4:
@@ -431,7 +331,7 @@ def _tensor(source: _Source) -> _RawTensor:
 
 
 def _placed(
-    source: _Source, raw: Sequence[_RawTensor], alignment: int, part: int
+    source: Source, raw: Sequence[_RawTensor], alignment: int, part: int
 ) -> tuple[Tensor, ...]:
     """Give every tensor its size, and refuse those that lie outside the file."""
     data_bytes = source.size - -(-source.position // alignment) * alignment
@@ -460,7 +360,7 @@ def _placed(
     return tuple(tensors.values())
 
 
-def _size(source: _Source, name: str, shape: tuple[int, ...], kind: TensorType) -> int:
+def _size(source: Source, name: str, shape: tuple[int, ...], kind: TensorType) -> int:
     columns = shape[0] if shape else 1
     if columns % kind.block:
         raise source.wrong(f"tensor {name!r}: rows of {columns:,} are no whole {kind.name} blocks")
