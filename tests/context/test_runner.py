@@ -299,7 +299,8 @@ async def test_cancelling_leaves_the_test_resumable_and_the_server_tidy(
     at.settings = replace(at.settings, timeouts=replace(at.settings.timeouts, prompt_s=60.0))
     at.listen = listen
     running = asyncio.create_task(at.run())
-    await reached.wait()
+    async with asyncio.timeout(30):
+        await reached.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

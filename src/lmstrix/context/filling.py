@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -62,7 +63,8 @@ class Filler:
         count = await self._counter(instance, language)
         wanted, best = tokens, None
         for _ in range(ROUNDS):
-            haystack = family.haystack(
+            haystack = await asyncio.to_thread(  # a million tokens take seconds
+                family.haystack,
                 random.Random(seed),  # noqa: S311  # no secret
                 approx_tokens=wanted,
                 count=count,
@@ -93,8 +95,8 @@ class Filler:
             )
         return haystack
 
-    async def text(self, instance: Instance, *, seed: str, tokens: int) -> str:
-        """Plain filler of at most `tokens`, without a template; for embedding models."""
+    async def text(self, instance: Instance, *, seed: str, tokens: int) -> tuple[str, int]:
+        """Plain filler of at most `tokens`, and how many it has; for embedding models."""
         count = await self._counter(instance, "en")
         source = sentences(random.Random(seed), "en")  # noqa: S311  # no secret
         drawn: list[str] = []
@@ -102,11 +104,11 @@ class Filler:
             drawn += islice(source, 16)
         while drawn:
             text = " ".join(drawn)
-            excess = len(await self._session.provider.tokenize(instance, text)) - tokens
-            if excess <= 0:
-                return text
-            del drawn[-max(1, excess // 24) :]
-        return "a"
+            measured = len(await self._session.provider.tokenize(instance, text))
+            if measured <= tokens:
+                return text, measured
+            del drawn[-max(1, (measured - tokens) // 24) :]
+        return "a", 1
 
     async def _counter(self, instance: Instance, language: str) -> Callable[[str], int]:
         if language not in self._tokens_per_letter:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from lmstrix.context.failures import failure_of, sentence
+from lmstrix.context.families.keyed import Keyed
 from lmstrix.context.filling import Filler, as_request, question_room
 from lmstrix.errors import (
     ContextOverflowError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lmstrix.types import Instance, LoadConfig, Model, Request
 
 MARKERS = 3  # start, middle, end
+_MARKER_FAMILY = Keyed()
 COUNT_SLACK_TOKENS = 2  # servers differ in counting the marks of begin and end
 INSTANCE_PREFIX = "lmstrix-test"
 _FATAL = (
@@ -115,10 +117,10 @@ class Prober:
         """Load an instance of `tokens` and see how large it really is."""
         return await self._guarded(self._load(tokens))
 
-    async def probe_process(self, tokens: int, family: ProbeFamily) -> ProbeOutcome:
+    async def probe_process(self, tokens: int) -> ProbeOutcome:
         """See whether an instance of `tokens` processes a prompt that fills it, whole."""
         work = self._embed if self.model.type is ModelType.EMBEDDING else self._process
-        return await self._guarded(work(tokens, family))
+        return await self._guarded(work(tokens))
 
     async def probe_answer(self, draw: Draw) -> ProbeOutcome:
         """Put the questions of one haystack and score the answers."""
@@ -216,12 +218,12 @@ class Prober:
             )
         return self.instance
 
-    async def _process(self, tokens: int, family: ProbeFamily) -> ProbeOutcome:
+    async def _process(self, tokens: int) -> ProbeOutcome:
         instance = await self._hold(tokens)
         room = question_room(tokens, reasoning=self.model.reasoning)
         haystack = await self._filler.haystack(
             instance,
-            family,
+            _MARKER_FAMILY,
             seed=f"{self.seed}/process",
             tokens=tokens - room,
             questions=MARKERS,
@@ -241,7 +243,7 @@ class Prober:
                     f"without saying so.",
                     prompt_tokens=theirs,
                 )
-            found += family.score(question, reply.text) > 0
+            found += _MARKER_FAMILY.score(question, reply.text) > 0
             first, longest = first or reply, max(longest, theirs or ours)
         assert first is not None
         said = [
@@ -274,10 +276,10 @@ class Prober:
             f": the server read {read:,} tokens." if read is not None else "."
         )
 
-    async def _embed(self, tokens: int, _: ProbeFamily) -> ProbeOutcome:
+    async def _embed(self, tokens: int) -> ProbeOutcome:
         """Embedding models read a text that fills the context, and refuse a longer one."""
         instance = await self._hold(tokens)
-        text = await self._filler.text(instance, seed=f"{self.seed}/embed", tokens=tokens - 8)
+        text, read = await self._filler.text(instance, seed=f"{self.seed}/embed", tokens=tokens)
         begun = time.perf_counter()
         vectors = await self.provider.embed(instance, [text])
         took_s = time.perf_counter() - begun
@@ -286,16 +288,17 @@ class Prober:
                 ok=False, failure=FailureKind.EMPTY_ANSWER, detail="No vector came back."
             )
         try:
-            await self.provider.embed(instance, [text + " " + text])
+            copies = 2 + instance.context_tokens // read
+            await self.provider.embed(instance, [" ".join([text] * copies)])
         except GenerationError:
             said = "A text that is too long is refused."
         else:
             said = "A text that is too long is cut without a word."
         return ProbeOutcome(
             ok=True,
-            detail=f"A text of {tokens - 8:,} tokens gave a vector. {said}",
-            prompt_tokens=tokens - 8,
-            prompt_tokens_per_s=round(tokens / took_s, 1),
+            detail=f"A text of {read:,} tokens gave a vector. {said}",
+            prompt_tokens=read,
+            prompt_tokens_per_s=round(read / took_s, 1),
         )
 
     async def _answer(self, draw: Draw) -> ProbeOutcome:

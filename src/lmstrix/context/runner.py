@@ -77,18 +77,8 @@ async def test_model(
     in the store. Raises `BusyError` when another process tests this model, `UsageError`, and
     `UnreachableError`, which leaves the test interrupted.
     """
-    model = entry.model
-    listen = on_event or _nobody
-    job = _Job(model, store, options, settings, families or find_families(), clock)
-    with testing(model.key, subject(model), places.locks):
-        if options.reset:
-            store.reset_tests([model])
-        store.settle_abandoned(at=clock())
-        plan = await job.plan()
-        if plan.kept is not None:
-            listen(_event(plan.kept, "Tested before; --reset tests anew."))
-            return plan.kept
-        return await job.run(plan, provider, listen)
+    job = _Job(entry.model, store, options, settings, families or find_families(), clock)
+    return await job.locked(provider, places, on_event or _nobody)
 
 
 async def test_models(
@@ -104,27 +94,32 @@ async def test_models(
 ) -> list[TestResult]:
     """Test several models, the cheapest first; the failure of one does not stop the others.
 
-    A model whose test could not run has a result that says so in its notes and is not stored.
+    `options.budget_s` is for all of them together. A model whose test could not run has a
+    result that says so in its notes and is not stored.
     """
     listen = on_event or _nobody
     families = find_families()
+    begun = time.monotonic()
     results = []
+    if options.reset:  # all at once: each reset takes a backup
+        store.reset_tests([entry.model for entry in entries])
+        options = replace(options, reset=False)
     for entry in sorted(entries, key=lambda entry: (entry.model.size_bytes, entry.model.key)):
+        one = options
+        if options.budget_s is not None:
+            one = replace(options, budget_s=options.budget_s - (time.monotonic() - begun))
+        job = _Job(entry.model, store, one, settings, families, clock)
         try:
-            result = await test_model(
-                entry,
-                provider_of(entry.model),
-                store,
-                options,
-                settings=settings,
-                places=places,
-                on_event=listen,
-                clock=clock,
-                families=families,
-            )
+            if one.budget_s is not None and one.budget_s <= 0:
+                result = job.not_run(TestStatus.UNTESTED, BUDGET_NOTE)
+            else:
+                result = await job.locked(provider_of(entry.model), places, listen)
+        except UnreachableError as error:
+            result = job.not_run(TestStatus.INTERRUPTED, error.message)
+            result = replace(result, failure=FailureKind.UNREACHABLE)
+            listen(_event(result, error.message))
         except LMStrixError as error:
-            job = _Job(entry.model, store, options, settings, families, clock)
-            result = job.failed(error)
+            result = job.not_run(TestStatus.FAILED, error.message)
             listen(_event(result, error.message))
         results.append(result)
     return results
@@ -166,6 +161,20 @@ class _Job:
             prior=prior,
         )
 
+    async def locked(
+        self, provider: Provider, places: Places, on_event: EventListener
+    ) -> TestResult:
+        """Plan and run while no other process tests this model."""
+        with testing(self.model.key, subject(self.model), places.locks):
+            if self.options.reset:
+                self.store.reset_tests([self.model])
+            self.store.settle_abandoned(at=self.clock())
+            plan = await self.plan()
+            if plan.kept is not None:
+                on_event(_event(plan.kept, "Tested before; --reset tests anew."))
+                return plan.kept
+            return await self.run(plan, provider, on_event)
+
     async def run(self, plan: TestPlan, provider: Provider, on_event: EventListener) -> TestResult:
         """Begin or resume the test in the store, walk, leave store and server tidy."""
         budget_s = self.options.budget_s
@@ -203,28 +212,30 @@ class _Job:
                 failure=_failure(walk.result) if status is TestStatus.FAILED else None,
                 notes=notes,
             )
-            self.store.save_test(result)
-            await prober.unload()
+            try:
+                self.store.save_test(result)
+            finally:
+                await prober.unload()
         on_event(_event(result, status.value))
         return result
 
-    def failed(self, error: LMStrixError) -> TestResult:
-        """What is shown of a test that could not run."""
-        unreachable = isinstance(error, UnreachableError)
+    def not_run(self, status: TestStatus, why: str) -> TestResult:
+        """What is shown of a test that did not run; it is not stored."""
         return TestResult(
             key=self.key,
             model_key=self.model.key,
-            status=TestStatus.INTERRUPTED if unreachable else TestStatus.FAILED,
+            status=status,
             started_at=self.clock(),
-            failure=FailureKind.UNREACHABLE if unreachable else None,
-            notes=(error.message,),
+            declared_tokens=self.model.declared_context_tokens,
+            notes=(why,),
         )
 
 
 def _begin(store: Store, plan: TestPlan, now: float) -> TestResult:
     """The test's row: the interrupted one's, else a new one."""
     if plan.resumed is not None:
-        result = replace(plan.resumed, status=TestStatus.TESTING)
+        probes = len(store.probes(plan.resumed.id))
+        result = replace(plan.resumed, status=TestStatus.TESTING, probes=probes)
         store.save_test(result)
         return result
     result = TestResult(

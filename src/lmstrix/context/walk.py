@@ -8,32 +8,36 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from functools import partial
-from statistics import median
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from lmstrix.context.evidence import EffectiveSearch
-from lmstrix.context.failures import sentence
 from lmstrix.context.families import LANGUAGES
+from lmstrix.context.findings import (
+    curve_of,
+    loadable_limit,
+    processable_limit,
+    truncated_at,
+    zeros,
+)
 from lmstrix.context.fit import buffer_bytes
 from lmstrix.context.options import Stage, TestEvent
-from lmstrix.context.plan import first_failing, known_bounds, rounding, worked_tokens
+from lmstrix.context.plan import first_failing, known_bounds, rounding
 from lmstrix.context.probing import Draw
-from lmstrix.context.search import Estimate, LoadSearch
+from lmstrix.context.search import LoadSearch
 from lmstrix.results import (
     FailureKind,
     Limit,
     Probe,
     ProbeKind,
     ProbeOutcome,
-    Score,
     Verdict,
 )
 from lmstrix.types import ModelType
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from lmstrix.context.families import ProbeFamily
     from lmstrix.context.options import EventListener, TestOptions
@@ -96,7 +100,7 @@ class Walk:
             return
         if self._prober.model.type is ModelType.EMBEDDING:
             self._keep(effective=_NOT_APPLICABLE)
-        elif not self._options.fast:
+        elif self._families and not self._options.fast:
             await self._find_effective()
 
     def tell(self, message: str, *, fraction: float | None = None) -> None:
@@ -122,7 +126,7 @@ class Walk:
         while plan.only_tokens is None and (tokens := search.next()) is not None:
             step = rounding(self._known)
             await self._load(search, min(-(-tokens // step) * step, plan.ceiling_tokens))
-        self._keep(loadable=self._loadable(search))
+        self._keep(loadable=loadable_limit(search, self._known, self._plan))
 
     def _is_known(self, tokens: int) -> bool:
         bad = self._plan.known_bad
@@ -140,25 +144,7 @@ class Walk:
             # What a server gives beyond what was asked need not load when asked for.
             memory = buffer_bytes(outcome.memory) or None if outcome.memory else None
             search.record(tokens, True, real_tokens=min(held, tokens), memory_bytes=memory)
-        self._keep(loadable=self._loadable(search))
-
-    def _loadable(self, search: LoadSearch) -> Limit:
-        good, bad = search.bracket
-        declared = self._plan.declared_tokens
-        only = self._plan.only_tokens
-        if not good and only is None:
-            verdict = Verdict.NONE if bad is not None else Verdict.NOT_TESTED
-        elif good == declared or (only is None and bad is not None and search.settled):
-            verdict = Verdict.FOUND
-        else:
-            verdict = Verdict.AT_LEAST
-        return Limit(
-            verdict=verdict,
-            tokens=good or None,
-            below_tokens=bad,
-            failure=self._failure(ProbeKind.LOAD, bad),
-            evidence=(search.reason, *self._sentences(ProbeKind.LOAD)),
-        )
+        self._keep(loadable=loadable_limit(search, self._known, self._plan))
 
     # Processable
 
@@ -173,18 +159,18 @@ class Walk:
             known_good=good,
             known_bad=bad,
             economical=self._options.economical,
-            prior=self._truncated_at(bad),
+            prior=truncated_at(self._known, bad),
         )
         if good < whole and (bad is None or bad > whole):
             await self._process(search, whole)
         while self._plan.only_tokens is None and (tokens := search.next()) is not None:
             await self._process(search, tokens)
-        self._keep(processable=self._processable(search))
+        loadable = self.result.loadable
+        self._keep(processable=processable_limit(search, self._known, loadable))
 
     async def _process(self, search: LoadSearch, tokens: int) -> None:
-        family = next((f for f in self._families if f.name == "keyed"), self._families[0])
         outcome = await self._probe(
-            ProbeKind.PROCESS, tokens, partial(self._prober.probe_process, tokens, family)
+            ProbeKind.PROCESS, tokens, partial(self._prober.probe_process, tokens)
         )
         search.record(tokens, outcome.ok)
         if outcome.ok:
@@ -193,36 +179,8 @@ class Walk:
                 time_to_first_token_s=outcome.time_to_first_token_s,
                 tokens_per_s=outcome.tokens_per_s,
             )
-        self._keep(processable=self._processable(search))
-
-    def _truncated_at(self, bad: int | None) -> Estimate | None:
-        """Where a server that truncates says it does, the limit is near."""
-        read = [
-            probe.outcome.prompt_tokens
-            for probe in self._known
-            if probe.kind is ProbeKind.PROCESS
-            and probe.tokens == bad
-            and probe.outcome is not None
-            and probe.outcome.failure is FailureKind.SILENT_TRUNCATION
-        ]
-        return Estimate(read[-1], 0.05) if read and read[-1] else None
-
-    def _processable(self, search: LoadSearch) -> Limit:
         loadable = self.result.loadable
-        good, bad = search.bracket
-        if not good:
-            verdict = Verdict.NONE if bad is not None else Verdict.NOT_TESTED
-        elif good == loadable.tokens:
-            verdict, bad = loadable.verdict, bad or loadable.below_tokens
-        else:
-            verdict = Verdict.FOUND if search.settled else Verdict.AT_LEAST
-        return Limit(
-            verdict=verdict,
-            tokens=good or None,
-            below_tokens=bad,
-            failure=self._failure(ProbeKind.PROCESS, bad),
-            evidence=self._sentences(ProbeKind.PROCESS),
-        )
+        self._keep(processable=processable_limit(search, self._known, loadable))
 
     # Effective
 
@@ -255,10 +213,17 @@ class Walk:
                 elif length == search.base_tokens:
                     fatal_at_base += 1  # longer prompts were processed: it was not the length
                 else:
-                    search.record(length, _zeros(draw, max(ask.haystacks, 2 * drawn[length])))
+                    search.record(
+                        length,
+                        zeros(
+                            draw.family.name,
+                            haystacks=max(ask.haystacks, 2 * drawn[length]),
+                            questions=draw.questions,
+                        ),
+                    )
                     break
-            self._keep(effective=search.limit, curve=_curve(search, timed))
-        self._keep(effective=search.limit, curve=_curve(search, timed))
+            self._keep(effective=search.limit, curve=curve_of(search, timed))
+        self._keep(effective=search.limit, curve=curve_of(search, timed))
 
     def _draw(
         self, families: Sequence[ProbeFamily], number: int, length: int, whole: int, questions: int
@@ -358,26 +323,6 @@ class Walk:
     def _progress(self, progress: Progress) -> None:
         self.tell(progress.note or progress.phase, fraction=progress.fraction)
 
-    def _failure(self, kind: ProbeKind, bad: int | None) -> FailureKind | None:
-        """Why the smallest size that is known to fail did."""
-        failed = [
-            probe
-            for probe in self._known
-            if probe.kind is kind
-            and bad is not None
-            and probe.tokens >= bad
-            and worked_tokens(probe) < bad
-        ]
-        nearest = min(failed, key=lambda probe: probe.tokens, default=None)
-        return nearest.outcome.failure if nearest and nearest.outcome else None
-
-    def _sentences(self, kind: ProbeKind) -> tuple[str, ...]:
-        return tuple(
-            _sentence(probe.tokens, probe.outcome)
-            for probe in sorted(self._known, key=lambda probe: probe.tokens)
-            if probe.kind is kind and probe.outcome is not None
-        )
-
 
 def _as_probe(
     probe_id: int, test_id: int, kind: ProbeKind, tokens: int, outcome: ProbeOutcome, *, at: float
@@ -391,48 +336,3 @@ def _as_probe(
         finished_at=at,
         outcome=outcome,
     )
-
-
-def _zeros(draw: Draw, haystacks: int) -> list[Score]:
-    """Scores of a length at which something dies: it fails whatever came before."""
-    return [
-        Score(family=draw.family.name, cluster=-1 - cluster, depth=0.5, score=0.0)
-        for cluster in range(haystacks)
-        for _ in range(draw.questions)
-    ]
-
-
-def _curve(
-    search: EffectiveSearch, timed: dict[int, list[ProbeOutcome]]
-) -> tuple[LengthPoint, ...]:
-    """Quality by length, with the median speeds of its first questions."""
-    return tuple(
-        replace(
-            point,
-            time_to_first_token_s=_median(o.time_to_first_token_s for o in timed[point.tokens]),
-            prompt_tokens_per_s=_median(o.prompt_tokens_per_s for o in timed[point.tokens]),
-            tokens_per_s=_median(o.tokens_per_s for o in timed[point.tokens]),
-        )
-        for point in search.curve
-    )
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(median(known), 4) if known else None
-
-
-def _sentence(tokens: int, outcome: ProbeOutcome) -> str:
-    """How a probe went, in one sentence of evidence."""
-    if not outcome.ok:
-        why = outcome.detail or (sentence(outcome.failure) if outcome.failure else "")
-        return f"{tokens:,} tokens failed ({outcome.failure}): {why}"
-    said = f"{tokens:,} tokens worked."
-    if outcome.load_s is not None:
-        said = f"{tokens:,} tokens loaded in {outcome.load_s:.2f} s"
-        if outcome.memory is not None:
-            said += f" and took {buffer_bytes(outcome.memory) / 2**20:,.1f} MiB"
-        said += "."
-    elif outcome.prompt_tokens is not None:
-        said = f"{outcome.prompt_tokens:,} prompt tokens were read in a context of {tokens:,}."
-    return f"{said} {outcome.detail}".strip()
