@@ -211,6 +211,13 @@ def test_a_test_tells_three_limits_and_is_shown_in_the_list(lmstrix: Run) -> Non
     assert lmstrix("list", "status:completed").returncode == 3
 
 
+def test_the_budget_is_for_all_models_together(lmstrix: Run) -> None:
+    lmstrix("scan")
+    done = lmstrix("test", "--all", "--fast", "--sort", "sized", "--budget", "10ms")
+    assert "note: The budget ended after 1 of 3 models." in done.stderr
+    assert done.stdout.startswith("tiny-chat")  # the largest file, as --sort says
+
+
 def test_two_tests_of_a_model_at_once_are_one_too_many(lmstrix: Run, places: Places) -> None:
     lmstrix("scan")
     [entry] = [e for e in _entries(places) if e.model.key == "tiny-embed"]

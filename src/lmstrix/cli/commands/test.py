@@ -106,6 +106,8 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
         if given["reset"]:
             _reset(invocation, entries, given)
         results = await _run(invocation, client, entries, given)
+    if len(results) < len(entries):
+        terminal.note(f"note: The budget ended after {len(results)} of {len(entries)} models.")
     if given["form"] == "text":
         for line in report_lines(results, terminal):
             terminal.print(line)
@@ -193,12 +195,13 @@ async def _one_by_one(
     """Test in the order given (--sort), all within the one budget."""
     from msgspec.structs import replace
 
-    began, results = time.monotonic(), []
+    began = time.monotonic()
+    results: list[TestResult] = []
     for name in entries:
         options = _options(given)
         if given["budget"] is not None:
             left = given["budget"] - (time.monotonic() - began)
-            if left <= 0:
+            if left <= 0 and results:
                 break
             options = replace(options, budget_s=left)
         if len(entries) == 1:  # its error is the command's
@@ -210,8 +213,6 @@ async def _one_by_one(
 def _exit_code(results: Sequence[TestResult]) -> int:
     from lmstrix.results import FailureKind, TestStatus  # not for --help
 
-    if not results:
-        return 1  # the budget was spent before the first
     if any(result.failure is FailureKind.UNREACHABLE for result in results):
         return 4
     return 1 if any(result.status is not TestStatus.COMPLETED for result in results) else 0
