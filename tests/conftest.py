@@ -10,6 +10,8 @@ import pytest
 
 from lmstrix.config import Places
 
+pytest_plugins = ["models.fixtures"]
+
 _REAL_HOME = Path.home().resolve()
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _ALLOWED = tuple(

@@ -75,8 +75,8 @@ async def scan(
 
     One that has not answered after `timeout_s` counts as unreachable. With `update=False` the
     store is only compared, not written. With `refresh` every file is read anew, even one that
-    looks unchanged since the last scan. Raises `StoreError`; a provider's own mistake is raised too, after
-    the others are done.
+    looks unchanged since the last scan. Raises `StoreError`; a provider's own mistake is raised
+    too, after the others are done.
     """
     entries = tuple(store.entries())
 
