@@ -262,13 +262,13 @@ async def test_instances_have_ids_of_their_own(provider: Embedded, model: MakeMo
 async def test_a_resident_instance_is_there_for_the_next_command(
     provider: Embedded, model: MakeModel, places: Places
 ) -> None:
-    config = LoadConfig(context_tokens=512, ttl_s=600)
+    config = LoadConfig(context_tokens=8192, ttl_s=600)
     loaded = await provider.load(model(), config, resident=True)
     assert not loaded.owned
     await provider.aclose()
     later = EmbeddedProvider(Settings(), places)
     (found,) = await later.list_instances()
-    assert (found.id, found.config, found.context_tokens) == ("tiny-chat", config, 512)
+    assert (found.id, found.config, found.context_tokens) == ("tiny-chat", config, 8192)
     assert "Warsaw" in text_of(await collect(later, found, ask("Capital of Poland?")))
 
     async def read() -> None:

@@ -133,14 +133,21 @@ def _end_with(owner_pid: int) -> subprocess.Popen[bytes] | None:
         return None
     if sys.platform == "linux":
         _set_parent_death_signal(signal.SIGKILL)
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123  # as above
-            score.write("500")  # should memory run out, the engine goes before its owner
+        _go_first_when_memory_runs_out()
         watcher = None
     else:
         watcher = _watch_from_shell(os.getpid(), owner_pid)
     if os.getppid() != owner_pid:  # it died before the line above could know
         _exit(0)
     return watcher
+
+
+def _go_first_when_memory_runs_out() -> None:
+    with (
+        contextlib.suppress(OSError),  # a container may forbid it
+        open("/proc/self/oom_score_adj", "w", encoding="ascii") as score,  # noqa: PTH123  # as above
+    ):
+        score.write("500")
 
 
 def _watch_from_shell(pid: int, owner_pid: int) -> subprocess.Popen[bytes]:

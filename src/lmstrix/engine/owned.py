@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -119,7 +120,9 @@ class Owned:
             self._tidying = None
 
     async def _busy_slots(self) -> int:
-        _, body = await self.client.call("GET", "/slots")
+        status, body = await self.client.call("GET", "/slots")
+        if status != HTTPStatus.OK:  # it is too busy to tell
+            return self._active + 1
         return sum(slot.is_processing for slot in msgspec.json.decode(body, type=list[_Slot]))
 
     async def _replace(self) -> None:
