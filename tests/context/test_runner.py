@@ -237,6 +237,34 @@ async def test_a_finished_result_stays_until_reset(bench: Any) -> None:
     assert len(at.world.loaded) > loads
 
 
+async def test_a_result_of_an_older_engine_is_confirmed_by_one_probe(
+    bench: Any, store: Store
+) -> None:
+    at = bench()
+    first = await at.run()
+    assert first.engine == "world 1"
+    at.world.engine = "world 2"
+    loads, asked = len(at.world.loaded), len(at.world.asked)
+    again = await at.run()
+    assert (again.id, again.engine) == (first.id, "world 2")
+    assert again.effective == first.effective
+    assert at.world.loaded[loads:] == [8192]
+    assert len(at.world.asked) - asked == 4
+    assert store.probes(first.id)[-1].kind is ProbeKind.PROCESS
+    assert not at.world.instances
+
+
+async def test_an_older_result_that_is_not_confirmed_is_found_anew(bench: Any) -> None:
+    at = bench()
+    first = await at.run(fast=True)
+    at.world.engine = "world 2"
+    at.world.dies_above = 6000
+    again = await at.run(fast=True)
+    assert again.id != first.id
+    assert again.processable.tokens <= 6100
+    assert again.processable.failure is FailureKind.CRASH
+
+
 async def test_quality_is_added_to_a_fast_result_without_searching_again(bench: Any) -> None:
     at = bench(loads_up_to=5000)
     fast = await at.run(fast=True)

@@ -67,6 +67,7 @@ class World:
     mute_above: int = 10**9
     tells_count: bool = True
     bytes_per_token: int = 1000
+    engine: str = "world 1"
     calls_left: int = 10**9
     instances: dict[str, Instance] = field(default_factory=dict)
     loaded: list[int] = field(default_factory=list)

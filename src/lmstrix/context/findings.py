@@ -80,6 +80,16 @@ def truncated_at(known: Iterable[Probe], bad: int | None) -> Estimate | None:
     return Estimate(read[-1], 0.05) if read and read[-1] else None
 
 
+def outcome_at(known: Iterable[Probe], kind: ProbeKind, tokens: int) -> ProbeOutcome | None:
+    """The newest outcome of a probe of that size that worked."""
+    worked = [
+        probe.outcome
+        for probe in known
+        if probe.kind is kind and probe.tokens == tokens and probe.outcome and probe.outcome.ok
+    ]
+    return worked[-1] if worked else None
+
+
 def failure_at(known: Iterable[Probe], kind: ProbeKind, bad: int | None) -> FailureKind | None:
     """Why the smallest size that is known to fail did."""
     failed = [

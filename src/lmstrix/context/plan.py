@@ -133,20 +133,23 @@ def known_bounds(
 ) -> tuple[int, int | None]:
     """The largest size that worked and the smallest that failed, of one kind.
 
-    A size that worked later than it failed is not bad; what failed below one that worked
-    stays bad until it works. Sizes beyond the ceiling that worked count as the ceiling.
+    Where two probes contradict each other the newer one counts. Sizes beyond the ceiling that
+    worked count as the ceiling.
     """
     probes = [probe for probe in probes if probe.kind is kind]
     step = rounding(probes)
-    good = 0
+    goods: set[int] = set()
     bads: set[int] = set()
     for probe in probes:
         worked = worked_tokens(probe)
-        if worked:
-            good = max(good, min(worked, ceiling_tokens))
-            bads = {bad for bad in bads if bad > worked}
         if worked < probe.tokens:
-            bads.add(max(first_failing(probe.tokens, step), worked + 1))
+            bad = max(first_failing(probe.tokens, step), worked + 1)
+            goods = {good for good in goods if good < bad}
+            bads.add(bad)
+        if worked:
+            goods.add(worked)
+            bads = {bad for bad in bads if bad > worked}
+    good = max((min(good, ceiling_tokens) for good in goods), default=0)
     return good, min(bads, default=None)
 
 

@@ -170,33 +170,40 @@ class _Job:
                 self.store.reset_tests([self.model])
             self.store.settle_abandoned(at=self.clock())
             plan = await self.plan()
-            if plan.kept is not None:
-                on_event(_event(plan.kept, "Tested before; --reset tests anew."))
-                return plan.kept
+            kept = plan.kept
+            if kept is not None and kept.engine != _engine(provider):
+                kept = await self.confirm(kept, plan, provider, on_event)
+                plan = await self.plan()
+            if kept is not None:
+                on_event(_event(kept, "Tested before; --reset tests anew."))
+                return kept
             return await self.run(plan, provider, on_event)
+
+    async def confirm(
+        self, kept: TestResult, plan: TestPlan, provider: Provider, on_event: EventListener
+    ) -> TestResult | None:
+        """The result of another engine, if one probe shows that it holds on this one too."""
+        if kept.processable.tokens is None:
+            return None
+        prober = self._prober(plan, provider)
+        walk = self._walk(kept, plan, prober, on_event)
+        try:
+            await prober.clean_up()
+            if not await walk.confirm():
+                return None
+        except OutOfTimeError:
+            return kept  # in use until there is time to confirm it
+        finally:
+            await prober.unload()
+        confirmed = replace(walk.result, engine=_engine(provider))
+        self.store.save_test(confirmed)
+        return confirmed
 
     async def run(self, plan: TestPlan, provider: Provider, on_event: EventListener) -> TestResult:
         """Begin or resume the test in the store, walk, leave store and server tidy."""
-        budget_s = self.options.budget_s
-        prober = Prober(
-            provider,
-            self.model,
-            plan.load,
-            self.settings.timeouts,
-            limit_s=self.options.timeout_s or self.settings.test.timeout_s,
-            seed=self.options.seed,
-            deadline=None if budget_s is None else time.monotonic() + budget_s,
-        )
-        walk = Walk(
-            _begin(self.store, plan, self.clock()),
-            plan,
-            prober,
-            store=self.store,
-            options=self.options,
-            families=self.families.found,
-            on_event=on_event,
-            clock=self.clock,
-        )
+        begun = _begin(self.store, plan, _engine(provider), self.clock())
+        prober = self._prober(plan, provider)
+        walk = self._walk(begun, plan, prober, on_event)
         status, notes = TestStatus.INTERRUPTED, self.families.problems
         try:
             await prober.clean_up()
@@ -219,6 +226,32 @@ class _Job:
         on_event(_event(result, status.value))
         return result
 
+    def _prober(self, plan: TestPlan, provider: Provider) -> Prober:
+        budget_s = self.options.budget_s
+        return Prober(
+            provider,
+            self.model,
+            plan.load,
+            self.settings.timeouts,
+            limit_s=self.options.timeout_s or self.settings.test.timeout_s,
+            seed=self.options.seed,
+            deadline=None if budget_s is None else time.monotonic() + budget_s,
+        )
+
+    def _walk(
+        self, result: TestResult, plan: TestPlan, prober: Prober, on_event: EventListener
+    ) -> Walk:
+        return Walk(
+            result,
+            plan,
+            prober,
+            store=self.store,
+            options=self.options,
+            families=self.families.found,
+            on_event=on_event,
+            clock=self.clock,
+        )
+
     def not_run(self, status: TestStatus, why: str) -> TestResult:
         """What is shown of a test that did not run; it is not stored."""
         return TestResult(
@@ -231,7 +264,7 @@ class _Job:
         )
 
 
-def _begin(store: Store, plan: TestPlan, now: float) -> TestResult:
+def _begin(store: Store, plan: TestPlan, engine: str, now: float) -> TestResult:
     """The test's row: the interrupted one's, else a new one."""
     if plan.resumed is not None:
         probes = len(store.probes(plan.resumed.id))
@@ -243,9 +276,15 @@ def _begin(store: Store, plan: TestPlan, now: float) -> TestResult:
         model_key=plan.model_key,
         status=TestStatus.TESTING,
         started_at=now,
+        engine=engine,
         declared_tokens=plan.declared_tokens,
     )
     return replace(result, id=store.begin_test(result))
+
+
+def _engine(provider: Provider) -> str:
+    """What runs the models, with its version, where the provider tells."""
+    return str(getattr(provider, "engine", ""))
 
 
 def _status(result: TestResult) -> TestStatus:

@@ -17,6 +17,7 @@ from lmstrix.context.families import LANGUAGES
 from lmstrix.context.findings import (
     curve_of,
     loadable_limit,
+    outcome_at,
     processable_limit,
     truncated_at,
     zeros,
@@ -165,20 +166,28 @@ class Walk:
             await self._process(search, whole)
         while self._plan.only_tokens is None and (tokens := search.next()) is not None:
             await self._process(search, tokens)
+        longest = outcome_at(self._known, ProbeKind.PROCESS, search.bracket[0])
+        if longest is not None:
+            self.result = replace(
+                self.result,
+                time_to_first_token_s=longest.time_to_first_token_s,
+                tokens_per_s=longest.tokens_per_s,
+            )
         loadable = self.result.loadable
         self._keep(processable=processable_limit(search, self._known, loadable))
+
+    async def confirm(self) -> bool:
+        """See by one probe whether what was found before still holds."""
+        whole = self.result.processable.tokens
+        assert whole is not None
+        work = partial(self._prober.probe_process, whole)
+        return (await self._probe(ProbeKind.PROCESS, whole, work)).ok
 
     async def _process(self, search: LoadSearch, tokens: int) -> None:
         outcome = await self._probe(
             ProbeKind.PROCESS, tokens, partial(self._prober.probe_process, tokens)
         )
         search.record(tokens, outcome.ok)
-        if outcome.ok:
-            self.result = replace(
-                self.result,
-                time_to_first_token_s=outcome.time_to_first_token_s,
-                tokens_per_s=outcome.tokens_per_s,
-            )
         loadable = self.result.loadable
         self._keep(processable=processable_limit(search, self._known, loadable))
 
@@ -195,7 +204,7 @@ class Walk:
         drawn: dict[int, int] = defaultdict(int)
         timed: dict[int, list[ProbeOutcome]] = defaultdict(list)
         fatal_at_base = 0
-        while (ask := search.next()) is not None and fatal_at_base < MOST_FATAL_AT_BASE:
+        while fatal_at_base < MOST_FATAL_AT_BASE and (ask := search.next()) is not None:
             length = ask.length_tokens
             families = [f for f in self._families if not ask.families or f.name in ask.families]
             for _ in range(ask.haystacks):
