@@ -213,9 +213,7 @@ class Answer(_AnswerView):
     async def cancel(self) -> None:
         """Stop the generation; what came stays. Does nothing once the answer has ended."""
         self._start()
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await _end(self._task, self._flow)
 
 
 class SyncAnswer(_AnswerView):
@@ -281,13 +279,10 @@ class SyncAnswer(_AnswerView):
     def cancel(self) -> None:
         """Stop the generation; what came stays. Does nothing once the answer has ended."""
         self._start()
-        if not self._flow.done:
-            asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
 
     async def _stop(self) -> None:
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await _end(self._task, self._flow)
 
 
 async def _run(pump: Coroutine[None, None, None], flow: AnswerFlow) -> None:
@@ -301,6 +296,14 @@ async def _run(pump: Coroutine[None, None, None], flow: AnswerFlow) -> None:
     else:
         if not flow.done:
             flow.finish()
+
+
+async def _end(task: asyncio.Task[None] | None, flow: AnswerFlow) -> None:
+    """Wait for the pump; cancel it first unless the answer is whole and it is only tidying up."""
+    if task is not None and not task.done():
+        if not flow.done:
+            task.cancel()
+        await asyncio.wait([task])
 
 
 def _nobody() -> None:
