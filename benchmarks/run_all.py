@@ -68,8 +68,9 @@ SECTIONS = {
 INTRO = """\
 # Measured
 
-Every figure here was printed by the script named above it, on the machine described below it; `make bench` measures all
-of them anew. Timings on shared machines vary by a factor of two from run to run: ratios within one run are what counts.
+Every figure here was printed by the script named above it, on the machine described below it;
+`make bench` measures all of them anew. Timings on shared machines vary by a factor of two from run
+to run: ratios within one run are what counts.
 """
 
 
