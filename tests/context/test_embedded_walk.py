@@ -106,6 +106,8 @@ async def test_the_shipped_embedding_model_takes_a_text_that_fills_it(run: Any, 
     assert result.loadable.tokens == embedder.declared_context_tokens
     assert result.processable.tokens == embedder.declared_context_tokens
     assert result.effective.verdict is Verdict.NOT_APPLICABLE
+    read = int(result.processable.evidence[-1].split()[0].replace(",", ""))
+    assert read > 0.98 * result.processable.tokens
     assert "is refused" in result.processable.evidence[-1]
 
 

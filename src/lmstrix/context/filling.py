@@ -97,18 +97,20 @@ class Filler:
 
     async def text(self, instance: Instance, *, seed: str, tokens: int) -> tuple[str, int]:
         """Plain filler of at most `tokens`, and how many it has; for embedding models."""
-        count = await self._counter(instance, "en")
         source = sentences(random.Random(seed), "en")  # noqa: S311  # no secret
-        drawn: list[str] = []
-        while count(" ".join(drawn)) < tokens:
-            drawn += islice(source, 16)
-        while drawn:
-            text = " ".join(drawn)
+        words: list[str] = []
+        while len(words) < tokens:  # no word has less than a token
+            words += next(source).split()
+        fits, count, beyond = 1, 1, len(words) + 1
+        while beyond - fits > 1:
+            middle = (fits + beyond) // 2
+            text = " ".join(words[:middle])
             measured = len(await self._session.provider.tokenize(instance, text))
             if measured <= tokens:
-                return text, measured
-            del drawn[-max(1, (measured - tokens) // 24) :]
-        return "a", 1
+                fits, count = middle, measured
+            else:
+                beyond = middle
+        return " ".join(words[:fits]), count
 
     async def _counter(self, instance: Instance, language: str) -> Callable[[str], int]:
         if language not in self._tokens_per_letter:
