@@ -209,6 +209,12 @@ async def test_the_threshold_is_never_passed(bench: Any) -> None:
     assert (await at.run(threshold_tokens=2000, fast=True)).id == result.id
 
 
+async def test_what_the_threshold_ends_is_no_limit_of_the_model(bench: Any) -> None:
+    result = await bench().run(threshold_tokens=2000)
+    for limit in (result.loadable, result.processable, result.effective):
+        assert (limit.verdict, limit.tokens) == (Verdict.AT_LEAST, 2000)
+
+
 async def test_without_a_known_memory_need_the_ceiling_is_102_400(
     bench: Any, worlds: ModuleType
 ) -> None:

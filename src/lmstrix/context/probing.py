@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -336,15 +337,16 @@ class Prober:
         )
         parts: list[str] = []
         sent, first, stats = time.perf_counter(), None, None
-        async for item in self._session.stream(instance, request):
-            if isinstance(item, Fragment):
-                first = first or time.perf_counter() - sent
-                if item.kind is FragmentKind.ANSWER:
-                    parts.append(item.text)
-            elif isinstance(item, Progress):
-                self.on_progress(item)
-            else:
-                stats = item
+        async with aclosing(self._session.stream(instance, request)) as items:
+            async for item in items:
+                if isinstance(item, Fragment):
+                    first = first or time.perf_counter() - sent
+                    if item.kind is FragmentKind.ANSWER:
+                        parts.append(item.text)
+                elif isinstance(item, Progress):
+                    self.on_progress(item)
+                else:
+                    stats = item
         if stats is None:
             raise EmptyAnswerError("The server ended the answer without a word about it.")
         return _Reply("".join(parts), stats, first)

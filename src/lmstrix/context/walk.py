@@ -231,8 +231,17 @@ class Walk:
                         ),
                     )
                     break
-            self._keep(effective=search.limit, curve=curve_of(search, timed))
-        self._keep(effective=search.limit, curve=curve_of(search, timed))
+            self._keep_effective(search, timed)
+        self._keep_effective(search, timed)
+
+    def _keep_effective(
+        self, search: EffectiveSearch, timed: dict[int, list[ProbeOutcome]]
+    ) -> None:
+        processable = self.result.processable
+        limit = search.limit
+        if limit.tokens == processable.tokens:  # what ended the one ended the other
+            limit = replace(limit, verdict=processable.verdict)
+        self._keep(effective=limit, curve=curve_of(search, timed))
 
     def _draw(
         self, families: Sequence[ProbeFamily], number: int, length: int, whole: int, questions: int
