@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import lmstrix
-from lmstrix.client import AsyncLMStrix, LMStrix
+from lmstrix import AsyncLMStrix, LMStrix
 
 
 def test_every_public_name_is_listed_once_sorted_and_importable():

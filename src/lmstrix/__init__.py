@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 __version__ = "2.0.0.dev0"
 
 if TYPE_CHECKING:
-    from lmstrix.client import AsyncLMStrix as AsyncLMStrix
-    from lmstrix.client import LMStrix as LMStrix
+    from lmstrix.async_client import AsyncLMStrix as AsyncLMStrix
     from lmstrix.errors import LMStrixError as LMStrixError
+    from lmstrix.sync_client import LMStrix as LMStrix
     from lmstrix.types import Completion as Completion
     from lmstrix.types import Fragment as Fragment
     from lmstrix.types import Instance as Instance
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from lmstrix.types import Stats as Stats
 
 _HOME = {
-    "AsyncLMStrix": "lmstrix.client",
+    "AsyncLMStrix": "lmstrix.async_client",
     "Completion": "lmstrix.types",
     "Fragment": "lmstrix.types",
     "Instance": "lmstrix.types",
-    "LMStrix": "lmstrix.client",
+    "LMStrix": "lmstrix.sync_client",
     "LMStrixError": "lmstrix.errors",
     "LoadConfig": "lmstrix.types",
     "Message": "lmstrix.types",

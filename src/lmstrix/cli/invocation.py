@@ -12,8 +12,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
+    from lmstrix.async_client import AsyncLMStrix
     from lmstrix.cli.terminal import Terminal
-    from lmstrix.client import AsyncLMStrix
     from lmstrix.config import Effective, Places
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class Invocation:
 
     def client(self, overrides: Mapping[str, object] | None = None) -> AsyncLMStrix:
         """The façade with the settings of this call."""
-        from lmstrix.client import AsyncLMStrix  # not needed for --help
+        from lmstrix.async_client import AsyncLMStrix  # not needed for --help
 
         return AsyncLMStrix(places=self.places, settings=self.settings(overrides).settings)
 

@@ -24,7 +24,7 @@ from lmstrix.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lmstrix.client import AsyncLMStrix
+    from lmstrix.async_client import AsyncLMStrix
     from lmstrix.context.options import EventListener, TestOptions
     from lmstrix.results import TestResult
     from lmstrix.store import Entry
