@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from lmstrix.store import Entry
 from lmstrix.types import Instance, LoadConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from lmstrix.config import Places
@@ -470,3 +472,61 @@ async def test_events_tell_stage_size_progress_and_what_is_found_so_far(bench: A
     assert all(event.model_key == "a-model" for event in at.events)
     numbers = [event.probe for event in at.events[:-1]]
     assert numbers == sorted(numbers)
+
+
+async def test_the_budget_and_the_reset_are_for_all_models_together(
+    bench: Any, worlds: ModuleType, store: Store, places: Places
+) -> None:
+    at = bench()
+    models = [worlds.model("one", size_bytes=1), worlds.model("two", size_bytes=2)]
+
+    async def run_all(**options: Any) -> list[Any]:
+        return await run_tests(
+            [Entry(model=m, added_at=0.0) for m in models],
+            lambda _: at.world,
+            store,
+            TestOptions(fast=True, **options),
+            settings=at.settings,
+            places=places,
+        )
+
+    late = await run_all(budget_s=1e-9)
+    assert {result.status for result in late} == {TestStatus.UNTESTED}
+    assert not at.world.loaded
+    first = await run_all(budget_s=600)
+    assert [r.id for r in await run_all()] == [r.id for r in first]
+    loads = len(at.world.loaded)
+    again = await run_all(reset=True)
+    assert [r.loadable.tokens for r in again] == [8192, 8192]
+    assert len(at.world.loaded) == 2 * loads
+    assert len(list(places.backups.iterdir())) == 1
+
+
+async def test_a_busy_model_does_not_stop_the_others(
+    bench: Any, worlds: ModuleType, store: Store, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = bench()
+    monkeypatch.setattr(
+        "lmstrix.context.runner.testing", lambda key, *_: _refuse() if key == "one" else _allow()
+    )
+    results = await run_tests(
+        [Entry(model=worlds.model(key), added_at=0.0) for key in ("one", "two")],
+        lambda _: at.world,
+        store,
+        TestOptions(fast=True),
+        settings=at.settings,
+        places=places,
+    )
+    assert [r.status for r in results] == [TestStatus.FAILED, TestStatus.COMPLETED]
+    assert "held" in results[0].notes[0]
+
+
+@contextmanager
+def _allow() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _refuse() -> Iterator[None]:
+    raise BusyError("It is held.", pid=1)
+    yield
