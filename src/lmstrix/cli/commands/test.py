@@ -87,7 +87,7 @@ def command(invocation: Invocation, /, **given: Any) -> int:
 
 
 async def _test(invocation: Invocation, model: str | None, given: Mapping[str, Any]) -> int:
-    from lmstrix.cli.test_report import (  # not needed for --help
+    from lmstrix.cli.limits_report import (  # not needed for --help
         plan_data,
         plan_lines,
         report_lines,
@@ -181,7 +181,7 @@ async def _run(
 
         with LiveTests(terminal, list(entries.values())) as live:
             return await _one_by_one(client, entries, given, live.on_event)
-    from lmstrix.cli.test_report import EventLines
+    from lmstrix.cli.limits_report import EventLines
 
     return await _one_by_one(client, entries, given, EventLines(terminal).on_event)
 

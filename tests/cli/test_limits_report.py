@@ -1,4 +1,4 @@
-"""What tests, fits and instances look like in lines."""
+"""What tests look like in lines."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ import io
 
 import pytest
 from msgspec.structs import replace
-from rich.console import Console
 
-from lmstrix.cli.commands.fit import fit_lines
-from lmstrix.cli.commands.ps import instance_table
-from lmstrix.cli.live_tests import LiveTests
+from lmstrix.cli.limits_report import EventLines, limit_text, report_lines
 from lmstrix.cli.terminal import Terminal
-from lmstrix.cli.test_report import EventLines, limit_text, report_lines
-from lmstrix.context.fit import Fit, FitRow, LimitedBy, MemoryBudget
 from lmstrix.context.options import Stage, TestEvent
 from lmstrix.registry.layout import display_width
 from lmstrix.results import FailureKind, Limit, TestKey, TestResult, TestStatus, Verdict
-from lmstrix.store import Entry
-from lmstrix.types import Instance, LoadConfig, MemoryUse, Model
 
 RESULT = TestResult(
     key=TestKey(identity="i", provider="embedded", machine="m"),
@@ -103,81 +96,3 @@ def test_without_a_terminal_each_step_is_a_line_and_progress_is_none() -> None:
         "m: loading 4,096 tokens (reading weights)",
         "m: done (completed)",
     ]
-
-
-def entry(key: str) -> Entry:
-    return Entry(
-        model=Model(key=key, provider="embedded", server="embedded", size_bytes=10**9),
-        added_at=0,
-    )
-
-
-@pytest.mark.parametrize("columns", [60, 80])
-def test_the_live_table_fits_and_shows_the_model_at_work(
-    columns: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    live = LiveTests(Terminal(Screen(), Screen()), [entry(f"model-{n:03}") for n in range(200)])
-    for number in range(150):
-        live.on_event(TestEvent(model_key=f"model-{number:03}", stage=Stage.DONE, result=RESULT))
-    live.on_event(TestEvent(model_key="model-150", stage=Stage.ANSWER, tokens=131072, probe=9))
-    out = io.StringIO()
-    console = Console(file=out, width=columns, height=24)
-    console.print(live._table())
-    lines = out.getvalue().splitlines()
-    assert len(lines) <= 24
-    assert max(map(display_width, lines)) <= columns
-    [at_work] = [line for line in lines if "model-150" in line]
-    assert "answering" in at_work
-    assert "131,072" in at_work
-    assert "35%" in at_work
-    assert "150 of 200 done" in lines[-1]
-
-
-def test_instances_fit_a_narrow_terminal() -> None:
-    instance = Instance(
-        id="a-rather-long-name-of-an-instance:2",
-        model_key="publisher/some-model-with-a-long-name-Q4_K_M",
-        provider="embedded",
-        server="embedded",
-        context_tokens=131072,
-        pid=12345,
-        loaded_at=100.0,
-        config=LoadConfig(ttl_s=3600),
-        memory=MemoryUse(resident_bytes=5 * 10**9),
-    )
-    lines = instance_table([instance], now=160.0, width=60)
-    assert max(map(display_width, lines)) <= 60
-    assert "131,072" in lines[1]
-    assert "5.0 GB" in lines[1]
-    assert "1 h" in lines[1]
-
-
-def test_a_fit_has_a_line_per_kv_type() -> None:
-    need = MemoryUse(weights_bytes=10**9, kv_bytes=10**9)
-    fit = Fit(
-        declared_tokens=8192,
-        memory=MemoryBudget(free_bytes=4 * 10**9),
-        parallel=1,
-        rows=(
-            FitRow(
-                kv_type="f16",
-                context_tokens=None,
-                need=need,
-                limited_by=LimitedBy.MEMORY,
-                error=0.02,
-            ),
-            FitRow(
-                kv_type="q8_0",
-                context_tokens=8192,
-                need=need,
-                limited_by=LimitedBy.DECLARED,
-                error=0.02,
-            ),
-        ),
-        confidence="measured",
-    )
-    lines = list(fit_lines("m", fit))
-    assert any("f16" in line and "does not fit" in line for line in lines)
-    assert any("q8_0" in line and "8,192" in line and "declares" in line for line in lines)
-    assert max(map(len, lines)) <= 60
