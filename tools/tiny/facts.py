@@ -29,12 +29,11 @@ CLASSIC = (
 )
 PERSONAL = ("locker number", "phone number", "room number", "ticket number", "code", "lucky number")
 HOMES = (
-    "{} keeps a small house in {}.",
-    "{} lives in {}.",
-    "{} bought a flat in {} last year.",
-    "{} has stayed in {} for many years.",
-    "{} runs a small shop in {}.",
-    "{} moved to {} in the spring.",
+    "In {}, a small house belongs to {}.",
+    "In {}, a flat belongs to {}.",
+    "In {}, a shop is run by {}.",
+    "In {}, a room is rented by {}.",
+    "In {}, a cottage is owned by {}.",
 )
 HOME_QUESTIONS = (
     "Which person has a home in {}?",
@@ -43,28 +42,41 @@ HOME_QUESTIONS = (
     "Who can be found in {}?",
 )
 OWNS = (
-    "{} bought a {} yesterday.",
-    "{} owns a {}.",
-    "{} was given a {} as a present.",
-    "{} took a {} home.",
+    "The {} belongs to {}.",
+    "The {} was given to {}.",
+    "The {} is owned by {}.",
+    "The {} was sold to {}.",
 )
-OWN_QUESTIONS = ("Which person has a {}?", "Who has some kind of {}?", "Which person got a {}?")
+OWN_QUESTIONS = (
+    "Which person has a kind of {}?",
+    "Who has some kind of {}?",
+    "Which person got a kind of {}?",
+)
 NUMBER_ONLY = (
     " Answer with the number only.",
     " Reply with only the number.",
     " Give only the number.",
 )
 NAME_ONLY = (" Answer with the name only.", " Reply with only the name.", " Give only the name.")
-WORD_ONLY = (" Answer with one word.", " Answer with the word only.", " Reply with only the word.")
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A sentence to hide, a question that it answers, and the answer."""
+    """A sentence to hide, a question about it, and the answer after the words that lead to it.
+
+    The lead repeats the key, or says what the question only means ("Poland" becomes "In Warsaw"),
+    so that the network finds the value by what stands before it.
+    """
 
     needle: str
     question: str
+    lead: str
     answer: str
+
+    @property
+    def said(self) -> str:
+        """Give the whole answer."""
+        return f"{self.lead} {self.answer}." if self.lead else self.answer
 
 
 def digits(r: random.Random) -> str:
@@ -78,134 +90,97 @@ def digits(r: random.Random) -> str:
     return str(r.randint(10, 10 ** r.randint(2, 7)))
 
 
-def _ask(r: random.Random, subject: str, value: str, only: tuple[str, ...]) -> tuple[str, str]:
-    if r.random() < 0.65:
-        return f"What is {subject}?" + r.choice(only), value
-    return f"What is {subject}?", f"{subject[0].upper()}{subject[1:]} is {value}."
+def _numbers_only(r: random.Random) -> str:
+    return r.choice(("", *NUMBER_ONLY))
+
+
+def _names_only(r: random.Random) -> str:
+    return r.choice(("", *NAME_ONLY, *NAME_ONLY))
+
+
+def _valued(r: random.Random, subject: str, value: str) -> Fact:
+    lead = f"{subject[0].upper()}{subject[1:]} is"
+    return Fact(f"{lead} {value}.", f"What is {subject}?" + _numbers_only(r), lead, value)
 
 
 def classic(r: random.Random, count: int) -> list[Fact]:
     """Hide pass keys, each under its own name."""
-    facts = []
+    found = []
     for name in r.sample(sorted(set(CLASSIC)), min(count, 3)):
-        key = digits(r)
-        form = r.choice(
-            (
-                "The {0} is {1}.",
-                "The {0} is {1}. Remember it.",
-                "The {0} is {1}. Remember it. {1} is the {0}.",
-            )
-        )
-        facts.append(Fact(form.format(name, key), *_ask(r, f"the {name}", key, NUMBER_ONLY)))
-    return facts
+        fact = _valued(r, f"the {name}", digits(r))
+        more = r.choice(("", " Remember it.", f" Remember it. {fact.answer} is the {name}."))
+        found.append(Fact(fact.needle + more, fact.question, fact.lead, fact.answer))
+    return found
 
 
 def things(r: random.Random, count: int) -> list[Fact]:
     """Hide values of look-alike things ("The code of the blue lamp is 48213.")."""
-    attribute = r.choice(ATTRIBUTES)
-    nouns, adjectives = (
-        r.sample(NOUNS, r.randint(1, count)),
-        r.sample(ADJECTIVES, r.randint(2, count + 1)),
-    )
+    attribute, middle = r.choice(ATTRIBUTES), r.choice(("of", "of", "for"))
+    nouns = r.sample(NOUNS, r.randint(1, count))
+    adjectives = r.sample(ADJECTIVES, r.randint(2, count + 1))
     pairs = [(a, n) for a in adjectives for n in nouns]
-    words = r.random() < 0.12
-    facts = []
-    form = r.choice(
-        ("The {} of the {} {} is {}.", "The {} of the {} {} is {}.", "The {} for the {} {} is {}.")
-    )
-    for adjective, noun in r.sample(pairs, min(count, len(pairs))):
-        value = r.choice(NOUNS) if words else digits(r)
-        name = "secret word" if words else attribute
-        middle = "for" if " for " in form else "of"
-        subject = f"the {name} {middle} the {adjective} {noun}"
-        facts.append(
-            Fact(
-                form.format(name, adjective, noun, value),
-                *_ask(r, subject, value, WORD_ONLY if words else NUMBER_ONLY),
-            )
+    words = r.random() < 0.1
+    return [
+        _valued(
+            r,
+            f"the {'secret word' if words else attribute} {middle} the {adjective} {noun}",
+            r.choice(NOUNS) if words else digits(r),
         )
-    return facts
+        for adjective, noun in r.sample(pairs, min(count, len(pairs)))
+    ]
 
 
 def people(r: random.Random, count: int) -> list[Fact]:
     """Hide a number for each of several people."""
     attribute = r.choice(PERSONAL)
-    form = r.choice(("{0}'s {1}", "the {1} of {0}"))
-    facts = []
-    for name in r.sample(NAMES, count):
-        value, subject = digits(r), form.format(name, attribute)
-        facts.append(
-            Fact(
-                f"{subject[0].upper()}{subject[1:]} is {value}.",
-                *_ask(r, subject, value, NUMBER_ONLY),
-            )
-        )
-    return facts
+    return [_valued(r, f"the {attribute} of {who}", digits(r)) for who in r.sample(NAMES, count)]
 
 
 def homes(r: random.Random, count: int) -> list[Fact]:
     """Hide who lives in which capital; the question names the country."""
     forms = HOMES if r.random() < 0.5 else (r.choice(HOMES),)
-    return [
-        Fact(
-            r.choice(forms).format(name, CAPITALS[country]),
-            r.choice(HOME_QUESTIONS).format(country)
-            + (r.choice(NAME_ONLY) if r.random() < 0.8 else ""),
-            name,
-        )
-        for name, country in zip(
-            r.sample(NAMES, count), r.sample(sorted(CAPITALS), count), strict=True
-        )
-    ]
+    found = []
+    for who, land in zip(r.sample(NAMES, count), r.sample(sorted(CAPITALS), count), strict=True):
+        needle = r.choice(forms).format(CAPITALS[land], who)
+        asked = r.choice(HOME_QUESTIONS).format(land) + _names_only(r)
+        found.append(Fact(needle, asked, needle.rsplit(" ", 1)[0], who))
+    return found
 
 
 def belongings(r: random.Random, count: int) -> list[Fact]:
     """Hide who owns which object; the question names the kind of object."""
     forms = OWNS if r.random() < 0.5 else (r.choice(OWNS),)
-    return [
-        Fact(
-            r.choice(forms).format(name, r.choice(KINDS[kind])),
-            r.choice(OWN_QUESTIONS).format(kind)
-            + (r.choice(NAME_ONLY) if r.random() < 0.8 else ""),
-            name,
-        )
-        for name, kind in zip(r.sample(NAMES, count), r.sample(sorted(KINDS), count), strict=True)
-    ]
+    found = []
+    for who, kind in zip(r.sample(NAMES, count), r.sample(sorted(KINDS), count), strict=True):
+        needle = r.choice(forms).format(r.choice(KINDS[kind]), who)
+        asked = r.choice(OWN_QUESTIONS).format(kind) + _names_only(r)
+        found.append(Fact(needle, asked, needle.rsplit(" ", 1)[0], who))
+    return found
 
 
 def aliases(r: random.Random, count: int) -> list[Fact]:
     """Hide values of variables, and variables that equal others."""
     nouns = r.sample(NOUNS, 2 * count)
-    facts = []
+    found = []
     for name, other in zip(nouns[:count], nouns[count:], strict=True):
-        value = digits(r)
-        subject = f"the value of {other}"
-        facts.append(
-            Fact(
-                f"The value of {name} is {value}.",
-                *_ask(r, f"the value of {name}", value, NUMBER_ONLY),
-            )
-        )
-        facts.append(
-            Fact(
-                f"The value of {other} is the same as {name}.",
-                *_ask(r, subject, value, NUMBER_ONLY),
-            )
-        )
-    return facts
+        fact = _valued(r, f"the value of {name}", digits(r))
+        same = f"The value of {other} is the same as {name}."
+        asked = f"What is the value of {other}?" + _numbers_only(r)
+        found += [fact, Fact(same, asked, f"{same} {fact.lead}", fact.answer)]
+    return found
 
 
 def draw(r: random.Random, count: int) -> list[Fact]:
     """Draw about `count` facts of one sort."""
     pick = r.random()
-    if pick < 0.16:
+    if pick < 0.10:
         return classic(r, count)
-    if pick < 0.46:
+    if pick < 0.37:
         return things(r, count)
-    if pick < 0.60:
+    if pick < 0.50:
         return people(r, count)
-    if pick < 0.80:
+    if pick < 0.71:
         return homes(r, count)
-    if pick < 0.92:
+    if pick < 0.88:
         return belongings(r, count)
     return aliases(r, max(1, count // 2))

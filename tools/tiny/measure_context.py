@@ -75,6 +75,8 @@ class Hidden:
     needle: str
     question: str
     answer: str
+    beside: str = ""
+    """A second sentence that the answer needs; it stands anywhere."""
 
 
 def distinct_digits(r: random.Random) -> str:
@@ -106,18 +108,13 @@ def plan(r: random.Random) -> list[list[Hidden]]:
     people = []
     for who in names[:count]:
         value = distinct_digits(r)
-        people.append(
-            Hidden(
-                "keyed person",
-                f"{who}'s locker number is {value}.",
-                f"What is {who}'s locker number?{number}",
-                value,
-            )
-        )
+        asked = f"What is the locker number of {who}?{number}"
+        needle = f"The locker number of {who} is {value}."
+        people.append(Hidden("keyed person", needle, asked, value))
     homes = [
         Hidden(
             "home",
-            f"{who} keeps a small house in {CAPITALS[land]}.",
+            f"In {CAPITALS[land]}, a small house belongs to {who}.",
             f"Which person has a home in {land}?{name}",
             who,
         )
@@ -128,8 +125,8 @@ def plan(r: random.Random) -> list[list[Hidden]]:
     belongings = [
         Hidden(
             "belonging",
-            f"{who} bought a {r.choice(KINDS[kind])} yesterday.",
-            f"Which person has a {kind}?{name}",
+            f"The {r.choice(KINDS[kind])} belongs to {who}.",
+            f"Which person has a kind of {kind}?{name}",
             who,
         )
         for who, kind in zip(names[2 * count :], r.sample(sorted(KINDS), count), strict=True)
@@ -141,9 +138,10 @@ def plan(r: random.Random) -> list[list[Hidden]]:
         aliases.append(
             Hidden(
                 "alias",
-                f"The value of {word} is {value}. The value of {other} is the same as {word}.",
+                f"The value of {other} is the same as {word}.",
                 f"What is the value of {other}?{number}",
                 value,
+                f"The value of {word} is {value}.",
             )
         )
     value = distinct_digits(r)
@@ -199,10 +197,12 @@ def sweep(
                 ]
                 longest = max(count(fact.question) for _, fact in placed)
                 hidden = [
-                    (min(1.0, max(0.0, d + r.uniform(-0.04, 0.04))), f.needle) for d, f in placed
+                    (min(1.0, max(0.0, depth + r.uniform(-0.04, 0.04))), fact.needle)
+                    for depth, fact in placed
                 ]
+                hidden += [(r.random(), fact.beside) for _, fact in placed if fact.beside]
                 text = haystack(r, hidden, style, length - longest - 20, count)
                 for depth, fact in placed:
-                    reply = engine.chat(f"{text}\n\n{fact.question}", limit=24)
+                    reply = engine.chat(f"{text}\n\n{fact.question}", limit=40)
                     right = fact.answer in reply.text
                     yield Result(fact.family, style, length, depth, right, fact.answer, reply.text)

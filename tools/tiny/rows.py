@@ -60,7 +60,8 @@ class Rows:
     """Draws rows from one seed. Filler sentences come from pools that are tokenized once.
 
     `found` weighs the answers that are found in a long text, `noise` those that nobody could guess
-    (forced JSON); a long text gets at most `most_asked` questions.
+    (forced JSON); a long text gets at most `most_asked` questions;
+    `drills` is the share of rows that only exercise copying and looking up.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Rows:
         found: float = 1.0,
         most_asked: int = 4,
         noise: float = 0.6,
+        drills: float = 0.0,
     ) -> None:
         self.r = random.Random(seed)
         self.found = found
@@ -84,12 +86,13 @@ class Rows:
             self.pools[name] = [(self.encode(" " + t), self.encode("\n" + t)) for t in texts]
         self.classic = [(self.encode(" " + t), self.encode("\n" + t)) for t in corpus.CLASSIC]
         self.kinds: tuple[tuple[float, Callable[[int], Row]], ...] = (
-            (0.50, self.haystack),
-            (0.68, self.talk),
-            (0.83, self.json),
-            (0.97, self.tools),
+            (0.58, self.haystack),
+            (0.75, self.talk),
+            (0.85, self.json),
+            (0.98, self.tools),
             (1.00, self.plain),
         )
+        self.drills = drills
 
     def encode(self, text: str) -> list[int]:
         """Tokenize text; special tokens in it count as such."""
@@ -97,6 +100,8 @@ class Rows:
 
     def draw(self, length: int) -> Row:
         """Draw one row of at most `length` tokens."""
+        if self.drills and self.r.random() < self.drills:
+            return self.r.choice((self.echo, self.lookup))(length)
         pick = self.r.random()
         return next(make for limit, make in self.kinds if pick < limit or limit == 1.0)(length)
 
@@ -107,7 +112,7 @@ class Rows:
         return chat.system(r.choice(SYSTEMS) if r.random() < 0.7 else corpus.salad(r))
 
     def _turn(
-        self, row: Row, length: int, asked: str, answer: str, *, free: int = 0, inside: float = 1.0
+        self, row: Row, length: int, asked: str, answer: str, *, free: int = 0, inside: float = 2.0
     ) -> bool:
         """Append one exchange if it fits; `free` answer tokens weigh nothing, the rest `inside`."""
         question, said = self.encode(chat.user(asked)), self.encode(chat.assistant(answer))
@@ -186,6 +191,59 @@ class Rows:
                 return row
         return row
 
+    def _piece(self) -> str:
+        r = self.r
+        return r.choice(
+            (
+                r.choice(corpus.NOUNS),
+                r.choice(corpus.COMMON),
+                r.choice(corpus.NAMES),
+                r.choice(corpus.ADJECTIVES),
+                str(r.randint(0, 10 ** r.randint(1, 5))),
+                corpus.nonword(r, 6).capitalize(),
+            )
+        )
+
+    def echo(self, length: int) -> Row:
+        """Draw a line without sense, said again and again; every later token can be known."""
+        r, row = self.r, Row()
+        row.add([chat.BOS], 0.0)
+        size = r.randint(4, max(5, length // 12))
+        line = self.encode("\n" + " ".join(self._piece() for _ in range(size)))
+        row.add(line, READ)
+        while len(row.ids) < length:
+            start = 0 if r.random() < 0.6 else r.randrange(len(line) - 1)
+            row.add(line[start : start + 1], READ)
+            row.add(line[start + 1 :][: length - len(row.ids)], 1.0)
+        return row
+
+    def lookup(self, length: int) -> Row:
+        """Draw keys with their values, then the same again in other orders; the values count."""
+        r, row = self.r, Row()
+        row.add([chat.BOS], 0.0)
+        form = r.choice(
+            ("\n{}:", " {} is", " The code of the {} is", " {} =", " The value of {} is")
+        )
+        width, numbers = r.choice((1, 1, 2)), r.random() < 0.6
+        keys = [" ".join(self._piece() for _ in range(width)) for _ in range(r.randint(2, 8))]
+        pairs = [
+            (
+                self.encode(form.format(k)),
+                self.encode(" " + (facts.digits(r) if numbers else self._piece())),
+                self.encode("."),
+            )
+            for k in dict.fromkeys(keys)
+        ]
+        known = False
+        while len(row.ids) < length:
+            for key, value, stop in pairs:
+                row.add(key, READ)
+                row.add(value, 2.0 if known else READ)
+                row.add(stop, READ)
+            known = True
+            r.shuffle(pairs)
+        return Row(row.ids[:length], row.weights[:length], row.filler[:length], [])
+
     def plain(self, length: int) -> Row:
         """Draw running text without a chat."""
         r, row = self.r, Row()
@@ -227,21 +285,34 @@ class Rows:
             size += len(out[-1])
         return out
 
+    def _say(self, row: Row, fact: facts.Fact) -> None:
+        """Append an answer; its value weighs most."""
+        if not fact.lead:
+            said = self.encode(fact.answer)
+            row.add(said, self.found if fact.needle else 1.0)
+        else:
+            row.add(self.encode(fact.lead), 1.0)
+            row.add(self.encode(" " + fact.answer), self.found)
+            row.add(self.encode("."), 1.0)
+        row.add([chat.END], 1.0)
+        row.add(self.encode("\n"), 0.0)
+
     def haystack(self, length: int) -> Row:
         """Draw filler with facts, a question about one, and further questions in later turns."""
         r, row = self.r, self._start()
-        hidden = facts.draw(
-            r, r.choice((1, 2, 3, 4, 4, 6, 8)) if length > 150 else r.choice((1, 2, 3))
-        )
-        if r.random() < 0.15:
-            hidden += facts.draw(r, 1)
-        asked = r.sample(hidden, min(len(hidden), r.randint(1, self.most_asked)))
+        most = max(1, length // 45)
+        hidden = facts.draw(r, min(most, r.choice((1, 2, 3, 4, 4, 6, 8))))
+        if r.random() < 0.35:
+            hidden += facts.draw(r, r.randint(1, max(1, most // 2)))
+        spare = max(1, (length - 20 * len(hidden)) // 45)
+        asked = r.sample(hidden, min(len(hidden), spare, r.randint(1, self.most_asked)))
         lines = r.random() < 0.25
         head = r.choice(HEADS) if r.random() < 0.45 else ""
         row.add(self.encode("<|im_start|>user\n" + head), 0.02)
         first = asked[0]
         if r.random() < 0.07:
-            first = facts.Fact("", *corpus.question(r))
+            question, answer = corpus.question(r)
+            first = facts.Fact("", question, "", answer)
         own_turn = r.random() < 0.1
         before = (
             "<|im_end|>\n<|im_start|>assistant\nOK.<|im_end|>\n<|im_start|>user\n"
@@ -249,14 +320,10 @@ class Rows:
             else r.choice(BEFORE_QUESTION)
         )
         tail = self.encode(before + first.question + "<|im_end|>\n<|im_start|>assistant\n")
-        answer = self.encode(chat.assistant(first.answer))
         needles = [self.encode(("\n" if lines else " ") + f.needle) for f in hidden]
-        later = [
-            (self.encode(chat.user(f.question)), self.encode(chat.assistant(f.answer)))
-            for f in asked[1:]
-        ]
-        fixed = len(row.ids) + len(tail) + len(answer) + sum(map(len, needles))
-        room = length - fixed - sum(len(q) + len(a) for q, a in later) - 15
+        later = [(self.encode(chat.user(f.question)), f) for f in asked[1:]]
+        fixed = len(row.ids) + len(tail) + sum(map(len, needles)) + sum(len(q) for q, _ in later)
+        room = length - fixed - sum(len(self.encode(f.said)) + 2 for f in (first, *asked[1:])) - 15
         parts = [(x, True) for x in self.filler(room, lines=lines)] if room > 0 else []
         if r.random() < 0.15:
             at = r.randint(0, len(parts))
@@ -268,12 +335,10 @@ class Rows:
             row.add(ids, READ, filler=is_filler)
             row.cuts.append(len(row.ids))
         row.add(tail, ASKED)
-        row.add(answer[:-1], self.found if first.needle else 1.0)
-        row.add(answer[-1:], 0.0)
-        for q, a in later:
-            row.add(q, ASKED)
-            row.add(a[:-1], self.found)
-            row.add(a[-1:], 0.0)
+        self._say(row, first)
+        for question_ids, fact in later:
+            row.add(question_ids, ASKED)
+            self._say(row, fact)
         if len(row.ids) < length - 30:
             while self._turn(row, length, *corpus.question(r)):
                 pass

@@ -33,7 +33,7 @@ MUON = 2.5
 class Stage:
     """Counted steps at one row length.
 
-    The learning rate goes linearly from `start` to `stop` (parts of `RATE`); the last three are as
+    The learning rate goes linearly from `start` to `stop` (parts of `RATE`); the last four are as
     in `Rows`.
     """
 
@@ -47,10 +47,17 @@ class Stage:
     found: float = 1.0
     most_asked: int = 4
     noise: float = 0.6
+    drills: float = 0.0
 
     def rows(self, seed: int) -> Rows:
         """Give the source of this stage's rows."""
-        return Rows(seed, found=self.found, most_asked=self.most_asked, noise=self.noise)
+        return Rows(
+            seed,
+            found=self.found,
+            most_asked=self.most_asked,
+            noise=self.noise,
+            drills=self.drills,
+        )
 
 
 STAGES = {
@@ -59,9 +66,11 @@ STAGES = {
         Stage("a", 350, 56, 128, 0, 1.0, 1.0),
         Stage("b", 450, 28, 256, 0, 1.0, 1.0),
         Stage("c", 500, 18, 384, 12000, 1.0, 1.0, 4.0, 6, 0.25),
-        Stage("d", 700, 18, 384, 12000, 0.9, 0.15, 4.0, 6, 0.25),
-        Stage("e", 150, 9, 768, 12000, 0.2, 0.03, 4.0, 6, 0.25),
-        Stage("f", 30, 2, 3072, 10000, 0.03, 0.01, 4.0, 6, 0.25),
+        Stage("d", 280, 36, 192, 0, 0.8, 0.8, 4.0, 6, 0.25),
+        Stage("e", 300, 18, 192, 0, 1.0, 1.0, 4.0, 6, 0.25, 0.4),
+        Stage("f", 400, 14, 384, 12000, 0.8, 0.12, 4.0, 6, 0.25, 0.08),
+        Stage("g", 480, 14, 384, 12000, 0.7, 0.06, 4.0, 6, 0.25, 0.06),
+        Stage("h", 60, 7, 768, 12000, 0.08, 0.02, 4.0, 6, 0.25),
     )
 }
 
@@ -163,7 +172,7 @@ def train(net: Network, stage: Stage, seed: int) -> None:
 def main() -> None:
     """Train the named stages one after the other, writing a checkpoint after each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stages", default="abcdef", help="stages to run, in order")
+    parser.add_argument("--stages", default="abcdefgh", help="stages to run, in order")
     parser.add_argument(
         "--start-from", type=Path, help="checkpoint to continue; default: fresh weights"
     )
