@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from lmstrix.engine.process import Engine
-from lmstrix.engine.resident import Registration, Resident, residents, settle
+from lmstrix.engine.resident import Registration, Resident, _ended, residents, settle
 from lmstrix.errors import LoadError
 from lmstrix.types import Instance
 
@@ -98,6 +99,21 @@ async def test_told_to_end_it_leaves_nothing(reside: Reside, places: Places) -> 
     assert not psutil.pid_exists(resident.instance.pid or 0)
     assert list(places.residents.iterdir()) == []
     assert list(places.logs.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no zombies")
+def test_one_that_ended_is_not_waited_for_until_somebody_collects_it() -> None:
+    careless = (
+        "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', '']).pid,"
+        " flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", careless], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert _ended(child, 20)
+        assert child.status() == psutil.STATUS_ZOMBIE
 
 
 async def test_a_hanging_one_is_ended_all_the_same(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _START_TOLERANCE_S = 2.0
 _END_S = 5.0
 _DEATH_S = 2.0
+_POLL_S = 0.005
 _LOG_TAIL_BYTES = 64 * 1024
 
 
@@ -144,8 +146,24 @@ def residents(places: Places) -> list[Resident]:
 
 
 def _ended(process: psutil.Process, timeout_s: float) -> bool:
-    gone, _ = psutil.wait_procs([process], timeout=timeout_s)
-    return bool(gone)
+    """Whether it ended in time."""
+    deadline = time.monotonic() + timeout_s
+    while _lives(process):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it runs; one that ended lives no more, however long nobody collects its status."""
+    try:
+        if not process.is_running():
+            return False
+        # While other threads end after the first, the memory is not free yet.
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _process(registration: Registration) -> psutil.Process | None:
@@ -153,9 +171,9 @@ def _process(registration: Registration) -> psutil.Process | None:
         process = psutil.Process(registration.pid)
         if abs(process.create_time() - registration.started_at) > _START_TOLERANCE_S:
             return None
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
     except psutil.NoSuchProcess:
         return None
+    return process if _lives(process) else None
 
 
 def _sweep(path: Path, registration: Registration) -> None:
