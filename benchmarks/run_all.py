@@ -44,12 +44,12 @@ SECTIONS = {
     ),
     "context_search": Section(
         "Searching for what loads",
-        ("benchmarks/context_search.py", "--markdown"),
+        ("benchmarks/context_search.py",),
         "A simulated world of 1,000 models; seeds are drawn anew each run.",
     ),
     "effective_search": Section(
         "Searching for what stays right",
-        ("benchmarks/effective_search.py", "--markdown"),
+        ("benchmarks/effective_search.py",),
         "1,000 simulated models whose answers fall off with length.",
     ),
     "memory_model": Section(

@@ -2,11 +2,13 @@
 
     python benchmarks/streaming.py [--rounds N] [--markdown]
 
-Three workers, each a process of its own that loads the model once: the binding in a plain
-script (`raw`), `LMStrix.stream` and `AsyncLMStrix.stream`. The same question is put to them in
-turn, round after round; the figures are medians over rounds, the differences are taken within a
-round. The second table does the same on a slower model (generated, random weights), with one
-request and with four in parallel.
+Three workers, each a process of its own that loads the model once: the binding in a plain script
+(`raw`), `LMStrix.stream` and `AsyncLMStrix.stream`. The same question is put to them in turn,
+round after round; the figures are medians over rounds, the differences are taken within a round.
+Engines have the same number of threads everywhere: one for the shipped model, which is what
+LMStrix chooses for files that small, and one per core for the slower model. The second table does
+the same on a slower model (generated, random weights), with one request and with four in
+parallel.
 """
 
 from __future__ import annotations
@@ -19,16 +21,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "src" / "lmstrix" / "shipped" / "tiny-chat.gguf"
 KINDS = ("raw", "sync", "async")
-THREADS = 2
+CORES = os.cpu_count() or 1
 CONTEXT = 2048
 
 # Asks all prompts at once; per prompt the time it was sent, then that of each fragment.
@@ -36,7 +38,7 @@ Together: TypeAlias = Callable[[list[str], int], list[list[float]]]
 Worked: TypeAlias = tuple[Together, Callable[[], object]]
 
 
-def ask_raw(path: str, parallel: int) -> Worked:
+def ask_raw(path: str, parallel: int, threads: int) -> Worked:
     """Answers from the binding's streaming callback, in this process."""
     import xllamacpp
 
@@ -44,7 +46,7 @@ def ask_raw(path: str, parallel: int) -> Worked:
     params.model.path = path
     params.n_ctx = CONTEXT * parallel
     params.n_parallel = parallel
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.verbosity = -1
     params.cache_ram_mib = 0
     params.fit_params = False
@@ -71,23 +73,10 @@ def ask_raw(path: str, parallel: int) -> Worked:
         server.handle_chat_completions(body, arrived)
         return times
 
-    def together(prompts: list[str], tokens: int) -> list[list[float]]:
-        answers: list[list[float]] = [[] for _ in prompts]
-
-        def work(place: int) -> None:
-            answers[place] = ask(prompts[place], tokens)
-
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(prompts))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return answers
-
-    return together, lambda: os._exit(0)
+    return in_threads(ask), lambda: os._exit(0)
 
 
-def ask_async(path: str, parallel: int) -> Worked:
+def ask_async(path: str, parallel: int, threads: int) -> Worked:
     """Answers from `AsyncLMStrix.stream`."""
     from lmstrix import AsyncLMStrix
 
@@ -96,7 +85,7 @@ def ask_async(path: str, parallel: int) -> Worked:
 
     async def ask(prompt: str, tokens: int) -> list[float]:
         times = [time.perf_counter()]
-        async with client.stream(prompt, path, **options(tokens, parallel)) as answer:
+        async with client.stream(prompt, path, **options(tokens, parallel, threads)) as answer:
             async for _ in answer:
                 times.append(time.perf_counter())
         return times
@@ -110,7 +99,7 @@ def ask_async(path: str, parallel: int) -> Worked:
     return together, lambda: loop.run_until_complete(client.aclose())
 
 
-def ask_sync(path: str, parallel: int) -> Worked:
+def ask_sync(path: str, parallel: int, threads: int) -> Worked:
     """Answers from `LMStrix.stream`, one thread a request."""
     from lmstrix import LMStrix
 
@@ -118,41 +107,40 @@ def ask_sync(path: str, parallel: int) -> Worked:
 
     def ask(prompt: str, tokens: int) -> list[float]:
         times = [time.perf_counter()]
-        with client.stream(prompt, path, **options(tokens, parallel)) as answer:
+        with client.stream(prompt, path, **options(tokens, parallel, threads)) as answer:
             for _ in answer:
                 times.append(time.perf_counter())
         return times
 
+    return in_threads(ask), client.close
+
+
+def in_threads(ask: Callable[[str, int], list[float]]) -> Together:
+    """Ask all at once, one thread a request."""
+
     def together(prompts: list[str], tokens: int) -> list[list[float]]:
-        answers: list[list[float]] = [[] for _ in prompts]
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            return list(pool.map(ask, prompts, [tokens] * len(prompts)))
 
-        def work(place: int) -> None:
-            answers[place] = ask(prompts[place], tokens)
-
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(prompts))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return answers
-
-    return together, client.close
+    return together
 
 
-def options(tokens: int, parallel: int) -> dict[str, Any]:
+def options(tokens: int, parallel: int, threads: int) -> dict[str, Any]:
     """The same settings the raw worker uses."""
     from lmstrix import LoadConfig, Sampling
 
     return {
         "in_ctx": CONTEXT,
-        "load": LoadConfig(threads=THREADS, parallel=parallel),
+        "load": LoadConfig(threads=threads, parallel=parallel),
         "sampling": Sampling(temperature=0, seed=1, max_tokens=tokens),
     }
 
 
-def work(kind: str, path: str, parallel: int) -> None:
+def work(kind: str, path: str, parallel: int, threads: int) -> None:
     """A worker: one line of JSON in, one line of JSON out, per round."""
-    together, close = {"raw": ask_raw, "sync": ask_sync, "async": ask_async}[kind](path, parallel)
+    together, close = {"raw": ask_raw, "sync": ask_sync, "async": ask_async}[kind](
+        path, parallel, threads
+    )
     together(["Hello"] * parallel, 4)
     print("ready", flush=True)
     for line in sys.stdin:
@@ -164,9 +152,9 @@ def work(kind: str, path: str, parallel: int) -> None:
 class Worker:
     """A worker process of one kind."""
 
-    def __init__(self, kind: str, path: Path, parallel: int, home: str) -> None:
+    def __init__(self, kind: str, path: Path, parallel: int, threads: int, home: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", kind, str(path), str(parallel)],
+            [sys.executable, __file__, "--worker", kind, str(path), str(parallel), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -195,7 +183,7 @@ class Worker:
 
 def overhead(path: Path, rounds: int, home: str) -> list[str]:
     """Microseconds a token and milliseconds to the first, on the shipped model."""
-    workers = {kind: Worker(kind, path, 1, home) for kind in KINDS}
+    workers = {kind: Worker(kind, path, 1, 1, home) for kind in KINDS}
     per_token: dict[str, list[float]] = {kind: [] for kind in KINDS}
     first: dict[str, list[float]] = {kind: [] for kind in KINDS}
     counts: dict[str, int] = {}
@@ -225,7 +213,7 @@ def rates(path: Path, rounds: int, home: str) -> list[str]:
     """Tokens per second on the slower model, alone and four at once, as a ratio to raw."""
     rows = ["| requests | stream | tokens/s | ratio to raw |", "|---:|---|---:|---:|"]
     for parallel in (1, 4):
-        workers = {kind: Worker(kind, path, parallel, home) for kind in KINDS}
+        workers = {kind: Worker(kind, path, parallel, CORES, home) for kind in KINDS}
         speed: dict[str, list[float]] = {kind: [] for kind in KINDS}
         prompts = [f"Say something about item {i}." for i in range(parallel)]
         for turn in range(rounds):
@@ -253,12 +241,12 @@ def paired(ours: list[float], raw: list[float]) -> float:
 def main() -> None:
     """Run both tables and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--worker", nargs=3, metavar=("KIND", "MODEL", "PARALLEL"))
+    parser.add_argument("--worker", nargs=4, metavar=("KIND", "MODEL", "PARALLEL", "THREADS"))
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     if arguments.worker:
-        kind, path, parallel = arguments.worker
-        work(kind, path, int(parallel))
+        kind, path, parallel, threads = arguments.worker
+        work(kind, path, int(parallel), int(threads))
         return
     with tempfile.TemporaryDirectory() as folder:
         print("\n".join(overhead(SHIPPED, arguments.rounds, folder)))

@@ -171,7 +171,7 @@ class _Job:
             self.store.settle_abandoned(at=self.clock())
             plan = await self.plan()
             kept = plan.kept
-            if kept is not None and kept.engine != _engine(provider):
+            if kept is not None and kept.engine != provider.engine:
                 kept = await self.confirm(kept, plan, provider, on_event)
                 plan = await self.plan()
             if kept is not None:
@@ -195,13 +195,13 @@ class _Job:
             return kept  # in use until there is time to confirm it
         finally:
             await prober.unload()
-        confirmed = replace(walk.result, engine=_engine(provider))
+        confirmed = replace(walk.result, engine=provider.engine)
         self.store.save_test(confirmed)
         return confirmed
 
     async def run(self, plan: TestPlan, provider: Provider, on_event: EventListener) -> TestResult:
         """Begin or resume the test in the store, walk, leave store and server tidy."""
-        begun = _begin(self.store, plan, _engine(provider), self.clock())
+        begun = _begin(self.store, plan, provider.engine, self.clock())
         prober = self._prober(plan, provider)
         walk = self._walk(begun, plan, prober, on_event)
         status, notes = TestStatus.INTERRUPTED, self.families.problems
@@ -280,11 +280,6 @@ def _begin(store: Store, plan: TestPlan, engine: str, now: float) -> TestResult:
         declared_tokens=plan.declared_tokens,
     )
     return replace(result, id=store.begin_test(result))
-
-
-def _engine(provider: Provider) -> str:
-    """What runs the models, with its version, where the provider tells."""
-    return str(getattr(provider, "engine", ""))
 
 
 def _status(result: TestResult) -> TestStatus:

@@ -53,6 +53,11 @@ class Provider(Protocol):
     capabilities: ClassVar[Capabilities]
     server: str
 
+    @property
+    def engine(self) -> str:
+        """What runs the models, with its version; empty where the server tells none."""
+        ...
+
     @classmethod
     def connect(cls, settings: Settings, places: Places) -> Sequence[Self]:
         """One provider object per configured server, without touching any of them."""

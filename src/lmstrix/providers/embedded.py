@@ -101,6 +101,13 @@ class EmbeddedProvider:
         self._owned: dict[str, Owned] = {}
         self._loading: set[str] = set()  # ids promised to loads under way
 
+    @property
+    def engine(self) -> str:
+        """The llama.cpp binding and its version."""
+        from importlib.metadata import version  # noqa: PLC0415  # only a test of a model asks
+
+        return f"xllamacpp {version('xllamacpp')}"
+
     @classmethod
     def connect(cls, settings: Settings, places: Places) -> Sequence[Self]:
         """One, unless the settings switch it off."""
