@@ -51,19 +51,30 @@ _OBJECTS = {
     "piece of furniture": ("sofa", "desk", "wardrobe", "shelf"),
     "vegetable": ("carrot", "onion", "cabbage", "potato"),
 }
+# What the question asks for comes last in the fact, so that a small model, too, has met the clue
+# by the time it reads the name.
 _LIVES = (
-    "{} moved to {} in the spring.",
-    "{} runs a small shop in {}.",
-    "{} bought a flat in {} last year.",
+    "In {city}, a small house belongs to {person}.",
+    "In {city}, a flat belongs to {person}.",
+    "In {city}, a shop is run by {person}.",
+    "In {city}, a room is rented by {person}.",
 )
 _LIVES_WHERE = ("Which person is in {}?", "Who can be found in {}?", "Who lives in {}?")
-_OWNS = ("{} bought {} {} yesterday.", "{} was given {} {} as a present.", "{} took {} {} home.")
-_OWNS_WHAT = ("Which person has a {}?", "Who has some kind of {}?", "Which person got a {}?")
+_OWNS = (
+    "The {thing} belongs to {person}.",
+    "The {thing} was given to {person}.",
+    "The {thing} is owned by {person}.",
+)
+_OWNS_WHAT = (
+    "Which person has a kind of {}?",
+    "Who has some kind of {}?",
+    "Which person got a kind of {}?",
+)
 _ONLY = ("Answer with the name only.", "Give only the name.", "Reply with only the name.")
 
 
 class Latent:
-    """Facts such as "Clara moved to Lisbon in the spring.", asked as "Who lives in Portugal?".
+    """Facts such as "In Lisbon, a flat belongs to Clara.", asked as "Who lives in Portugal?".
 
     What joins the two is general knowledge: a capital and its country, a thing and its kind.
     Of two more people nobody asks. Guessing one of the names in sight is right once in
@@ -103,7 +114,7 @@ def _homes(rng: random.Random, count: int) -> list[Fact]:
     form, ask, only = rng.choice(_LIVES), rng.choice(_LIVES_WHERE), rng.choice(_ONLY)
     return [
         Fact(
-            sentence=form.format(person, _CITIES[country]),
+            sentence=form.format(person=person, city=_CITIES[country]),
             question=f"{ask.format(country)} {only}",
             answer=person,
         )
@@ -115,18 +126,13 @@ def _homes(rng: random.Random, count: int) -> list[Fact]:
 
 def _belongings(rng: random.Random, count: int) -> list[Fact]:
     form, ask, only = rng.choice(_OWNS), rng.choice(_OWNS_WHAT), rng.choice(_ONLY)
-    facts = []
-    for person, kind in zip(
-        rng.sample(_PEOPLE, count), rng.sample(sorted(_OBJECTS), count), strict=True
-    ):
-        thing = rng.choice(_OBJECTS[kind])
-        article = "an" if thing[0] in "aeiou" else "a"
-        question = ask.format(kind).replace("a insect", "an insect")
-        facts.append(
-            Fact(
-                sentence=form.format(person, article, thing),
-                question=f"{question} {only}",
-                answer=person,
-            )
+    return [
+        Fact(
+            sentence=form.format(person=person, thing=rng.choice(_OBJECTS[kind])),
+            question=f"{ask.format(kind)} {only}",
+            answer=person,
         )
-    return facts
+        for person, kind in zip(
+            rng.sample(_PEOPLE, count), rng.sample(sorted(_OBJECTS), count), strict=True
+        )
+    ]
