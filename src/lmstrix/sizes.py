@@ -5,16 +5,22 @@ Pure: everything a decision needs is passed in.
 
 from __future__ import annotations
 
+import math
 import re
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from lmstrix.errors import UsageError
+from lmstrix.errors import ContextOverflowError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lmstrix.results import TestResult
 
+# What an answer is taken to need where nobody says.
+ANSWER_TOKENS = 512
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _COUNT = re.compile(r"\d+")
 
@@ -122,3 +128,98 @@ def answer_limit(
 def wants_prompt_count(wanted: int | str | None) -> bool:
     """Whether `answer_limit` needs the prompt's token count for this wish."""
     return wanted is not None and str(wanted).strip().lower() == "max"
+
+
+def estimate_tokens(texts: Iterable[str]) -> int:
+    """Tokens of `texts`, rather too many than too few, where no tokenizer is at hand.
+
+    Two bytes a token, but never fewer than the words. Measured tokenizers take 3 to 5 bytes of
+    prose and 2 to 3 of code per token.
+    """
+    return sum(max(len(text.split()), -(-len(text.encode()) // 2)) for text in texts)
+
+
+def needed_context(prompt_tokens: int, out_ctx: int | str | None) -> int:
+    """The context that holds a prompt and the answer that `--out_ctx` as written asks for.
+
+    N% of a context leaves the rest to the prompt; without a number the answer is taken to need
+    `ANSWER_TOKENS`. Raises `UsageError` as `answer_limit` does.
+    """
+    limit = answer_limit(out_ctx, context_tokens=1)
+    match = _PERCENT.fullmatch(str(out_ctx).strip())
+    if match is None:
+        return prompt_tokens + (limit or ANSWER_TOKENS)
+    share = float(match[1]) / 100
+    return math.ceil(prompt_tokens / (1 - share)) if share < 1 else prompt_tokens + ANSWER_TOKENS
+
+
+class Strategy(StrEnum):
+    """How boldly a context is filled: the shares of prompt, answer and reserve."""
+
+    CONSERVATIVE = "conservative"  # 50 %, 30 %, 20 %
+    BALANCED = "balanced"  # 65 %, 25 %, 10 %
+    AGGRESSIVE = "aggressive"  # 80 %, 15 %, 5 %
+
+
+_SHARES = {  # percent of the context: the most for the prompt, what stays free
+    Strategy.CONSERVATIVE: (50, 20),
+    Strategy.BALANCED: (65, 10),
+    Strategy.AGGRESSIVE: (80, 5),
+}
+
+
+class ContextPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A context divided; prompt, answer and reserve together are all of it.
+
+    `prompt_limit_tokens` is the longest prompt of this strategy. What the prompt leaves of that
+    is the answer's. The reserve is for what nobody counted: a longer chat template, a tool's
+    result, the next question.
+    """
+
+    strategy: Strategy
+    context_tokens: int
+    prompt_tokens: int
+    prompt_limit_tokens: int
+    answer_tokens: int
+    reserve_tokens: int
+
+
+def parse_strategy(name: str) -> Strategy:
+    """The strategy of that name. Raises `UsageError`."""
+    try:
+        return Strategy(name)
+    except ValueError:
+        raise UsageError(
+            f"There is no strategy {name!r}.", hint=f"There is: {', '.join(Strategy)}."
+        ) from None
+
+
+def divide_context(strategy: Strategy, *, context_tokens: int, prompt_tokens: int) -> ContextPlan:
+    """Divide a context for a prompt by the shares of `strategy`.
+
+    Raises `ContextOverflowError` when the prompt is longer than its share.
+    """
+    most, free = (context_tokens * percent // 100 for percent in _SHARES[strategy])
+    if prompt_tokens > most:
+        bolder = [
+            other
+            for other, (percent, _) in _SHARES.items()
+            if prompt_tokens <= context_tokens * percent // 100
+        ]
+        raise ContextOverflowError(
+            f"The prompt has {prompt_tokens:,} tokens; {strategy} leaves it {most:,} of "
+            f"{context_tokens:,}.",
+            prompt_tokens=prompt_tokens,
+            context_tokens=context_tokens,
+            hint=f"It fits with the strategy {bolder[0]}."
+            if bolder
+            else "Shorten the prompt or load a larger context.",
+        )
+    return ContextPlan(
+        strategy=strategy,
+        context_tokens=context_tokens,
+        prompt_tokens=prompt_tokens,
+        prompt_limit_tokens=most,
+        answer_tokens=context_tokens - prompt_tokens - free,
+        reserve_tokens=free,
+    )
