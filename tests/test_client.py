@@ -10,6 +10,7 @@ import pytest
 
 from lmstrix import AsyncLMStrix, LMStrix, LoadConfig, Message, Overflow, Role, Sampling
 from lmstrix.config import Settings
+from lmstrix.context.options import TestOptions
 from lmstrix.errors import (
     ContextOverflowError,
     ModelNotFoundError,
@@ -227,3 +228,43 @@ async def test_a_model_by_no_known_name_suggests_the_nearest(client: AsyncLMStri
     with pytest.raises(ModelNotFoundError) as caught:
         await client.infer(CAPITAL, "tiny-chta")
     assert "tiny-chat" in caught.value.nearest
+
+
+async def test_a_model_is_chosen_by_what_was_measured_of_it(client: AsyncLMStrix):
+    with pytest.raises(NotFoundError, match="No model was tested"):
+        await client.select(CAPITAL)
+    await client.test_model("tiny-chat", options=TestOptions(context_tokens=1024, fast=True))
+    chosen = await client.select(CAPITAL, out_ctx=100)
+    assert chosen.entry.model.key == "tiny-chat"
+    assert chosen.need_tokens == len(CAPITAL) // 2 + 100
+    assert "estimate" in chosen.reasons[0]
+    assert {one.model_key for one in chosen.rejected} == {"tiny-chat-overclaimed", "tiny-embed"}
+    with pytest.raises(NotFoundError, match="the most is"):
+        await client.select(CAPITAL, out_ctx=100_000)
+
+
+async def test_a_context_is_divided_by_the_tokenizer_of_the_model(client: AsyncLMStrix):
+    plan = await client.plan_context(CAPITAL, "tiny-chat", strategy="conservative", in_ctx=1024)
+    explained = await client.explain(CAPITAL, "tiny-chat", in_ctx=1024)
+    assert plan.prompt_tokens == explained.prompt_tokens
+    assert (plan.context_tokens, plan.prompt_limit_tokens) == (1024, 512)
+    assert plan.prompt_tokens + plan.answer_tokens + plan.reserve_tokens == 1024
+    with pytest.raises(ContextOverflowError, match="aggressive leaves it 819"):
+        await client.plan_context("word " * 900, "tiny-chat", strategy="aggressive", in_ctx=1024)
+
+
+async def test_an_unknown_strategy_is_refused_before_anything_is_loaded(client: AsyncLMStrix):
+    with pytest.raises(UsageError, match="bold"):
+        await client.plan_context(CAPITAL, "tiny-chat", strategy="bold")
+    assert await client.instances() == []
+
+
+async def test_a_provider_that_is_set_is_the_only_one_whose_models_are_known(
+    client: AsyncLMStrix, shipped: Path
+):
+    assert await client.list_models()
+    elsewhere = Settings(model_folders=(str(shipped),), provider="elsewhere")
+    async with AsyncLMStrix(places=client.places, settings=elsewhere) as other:
+        assert await other.list_models() == []
+        with pytest.raises(ModelNotFoundError):
+            await other.find("tiny-chat")

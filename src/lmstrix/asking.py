@@ -175,6 +175,11 @@ class Asking:
                 self.notes.append(note)
             await self._stream(flow, instance, request)
 
+    async def measure(self) -> tuple[int, int]:
+        """Tokens of the instance's context and of the prompt, by its own tokenizer."""
+        instance = await self.acquire()
+        return instance.context_tokens, await self.session.count_prompt(instance, self._request)
+
     async def explain(self) -> Explanation:
         """What `run` would send, without sending it."""
         instance = await self.acquire()

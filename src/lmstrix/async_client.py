@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from lmstrix.config import Places, Settings, load_settings
+from lmstrix.connections import Connections
 from lmstrix.errors import ModelNotFoundError, NotFoundError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from lmstrix.context.options import TestOptions
     from lmstrix.context.runner import EventListener, TestPlan
     from lmstrix.explain import Explanation
-    from lmstrix.providers import Provider
     from lmstrix.registry.scan import ScanReport
+    from lmstrix.registry.select import Selection
     from lmstrix.results import TestResult
-    from lmstrix.session import Session
-    from lmstrix.store import Entry, Store
+    from lmstrix.sizes import ContextPlan
+    from lmstrix.store import Entry
     from lmstrix.types import (
         Completion,
         Instance,
@@ -57,11 +58,12 @@ class AsyncLMStrix:
     ) -> None:
         self.places = places if places is not None else Places.locate()
         self.settings = settings if settings is not None else load_settings(self.places).settings
-        self._store_path = store_path or self.places.database
-        self._opened_store: Store | None = None
-        self._found_providers: tuple[Provider, ...] | None = None
-        self._sessions: dict[tuple[str, str], Session] = {}
-        self.problems: tuple[str, ...] = ()
+        self._open = Connections(self.places, self.settings, store_path or self.places.database)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Plugins that could not be used, one sentence each; known once a provider was needed."""
+        return self._open.problems
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,13 +78,7 @@ class AsyncLMStrix:
 
     async def aclose(self) -> None:
         """End every instance this object owns and close the store."""
-        providers, self._found_providers = self._found_providers or (), None
-        self._sessions.clear()
-        for provider in providers:
-            await provider.aclose()
-        if self._opened_store is not None:
-            self._opened_store.close()
-            self._opened_store = None
+        await self._open.aclose()
 
     # Registry
 
@@ -102,8 +98,10 @@ class AsyncLMStrix:
         """
         from lmstrix.registry.scan import scan
 
-        wanted = self._providers(provider=provider, server=server)
-        return await scan(self._store, wanted, timeout_s=timeout_s, refresh=refresh, update=update)
+        wanted = self._open.providers(provider=provider, server=server)
+        return await scan(
+            self._open.store, wanted, timeout_s=timeout_s, refresh=refresh, update=update
+        )
 
     async def list_models(
         self,
@@ -122,7 +120,7 @@ class AsyncLMStrix:
         wanted = parse_filter(filter)
         chosen = [
             entry
-            for entry in self._store.entries()
+            for entry in self._open.entries()
             if wanted.matches(entry) and matches_keywords(entry, keywords)
         ]
         return sort_entries(chosen, sort, reverse=reverse)
@@ -136,7 +134,7 @@ class AsyncLMStrix:
         from lmstrix.registry.find import find_entry, find_path
 
         try:
-            return find_entry(model, self._store.entries(), aliases=self.settings.aliases)
+            return find_entry(model, self._open.entries(), aliases=self.settings.aliases)
         except ModelNotFoundError:
             path = find_path(model)
             if path is None:
@@ -167,8 +165,8 @@ class AsyncLMStrix:
         entry = await self.find(model)
         return await plan_test(
             entry,
-            self._provider_of(entry.model),
-            self._store,
+            self._open.provider_of(entry.model),
+            self._open.store,
             options or TestOptions(),
             settings=self.settings,
             places=self.places,
@@ -192,8 +190,8 @@ class AsyncLMStrix:
         entry = await self.find(model)
         return await test_model(
             entry,
-            self._provider_of(entry.model),
-            self._store,
+            self._open.provider_of(entry.model),
+            self._open.store,
             options or TestOptions(),
             settings=self.settings,
             places=self.places,
@@ -212,13 +210,13 @@ class AsyncLMStrix:
         from lmstrix.context.runner import test_models
 
         if models is None:
-            entries = [entry for entry in self._store.entries() if entry.missing_since is None]
+            entries = [entry for entry in self._open.entries() if entry.missing_since is None]
         else:
             entries = [await self.find(model) for model in models]
         return await test_models(
             entries,
-            self._provider_of,
-            self._store,
+            self._open.provider_of,
+            self._open.store,
             options or TestOptions(),
             settings=self.settings,
             places=self.places,
@@ -266,6 +264,49 @@ class AsyncLMStrix:
         """Exactly what `infer` would send, and where each value comes from; sends nothing."""
         return await (await self._asking(prompt, model, options)).explain()
 
+    async def select(
+        self, prompt: str | Sequence[Message], *, out_ctx: int | str | None = None
+    ) -> Selection:
+        """The tested model that suits `prompt` best, with the reasons.
+
+        The tokens needed are estimated, rather too many than too few: the tokenizer is the
+        chosen model's own. `out_ctx` is as for `infer`. Raises `NotFoundError` where no tested
+        model holds them.
+        """
+        from msgspec.structs import replace
+
+        from lmstrix.registry.select import select
+        from lmstrix.sizes import estimate_tokens, needed_context
+
+        texts = [prompt] if isinstance(prompt, str) else [message.content for message in prompt]
+        need = needed_context(estimate_tokens(texts), out_ctx)
+        loaded = [instance for _, instance in await self._open.loaded()]
+        chosen = select(self._open.entries(), need_tokens=need, loaded=loaded)
+        estimate = f"Prompt and answer need {need:,} tokens by a cautious estimate."
+        return replace(chosen, reasons=(estimate, *chosen.reasons))
+
+    async def plan_context(
+        self,
+        prompt: str | Sequence[Message],
+        model: str | None = None,
+        *,
+        strategy: str = "balanced",
+        **options: Unpack[AskOptions],
+    ) -> ContextPlan:
+        """How an instance's context is divided among `prompt`, its answer and a reserve.
+
+        The prompt is counted by the model's own tokenizer, so the model is loaded. `strategy`
+        is `conservative`, `balanced` or `aggressive` (see `lmstrix.sizes`); other options are
+        as for `infer`. Raises `UsageError` for another strategy and `ContextOverflowError`
+        when the prompt does not fit.
+        """
+        from lmstrix.sizes import divide_context, parse_strategy
+
+        chosen = parse_strategy(strategy)
+        asking = await self._asking(prompt, model, options)
+        context_tokens, prompt_tokens = await asking.measure()
+        return divide_context(chosen, context_tokens=context_tokens, prompt_tokens=prompt_tokens)
+
     async def embed(
         self, texts: Sequence[str], model: str, *, resident: bool = False
     ) -> list[list[float]]:
@@ -278,7 +319,7 @@ class AsyncLMStrix:
                 f"{entry.model.key} is not an embedding model.",
                 hint="See `lmstrix list --filter type:embedding`.",
             )
-        session = self._session(self._provider_of(entry.model))
+        session = self._open.session_for(entry.model)
         config = LoadConfig(context_tokens=entry.model.declared_context_tokens)
         instance = await session.acquire(entry.model, config, resident=resident)
         return [list(vector) for vector in await session.provider.embed(instance, texts)]
@@ -313,7 +354,7 @@ class AsyncLMStrix:
             result=entry.result,
             safe_tokens=self._safe_tokens(entry.model, config) if in_ctx is None else None,
         )
-        return await self._provider_of(entry.model).load(
+        return await self._open.provider_of(entry.model).load(
             entry.model,
             replace(config, context_tokens=size.tokens),
             instance_id=instance_id,
@@ -328,7 +369,7 @@ class AsyncLMStrix:
         """
         if (instance is None) is not all:
             raise UsageError("Say which instance to unload, or all, not both.")
-        loaded = await self._loaded()
+        loaded = await self._open.loaded()
         chosen = [
             (provider, found)
             for provider, found in loaded
@@ -345,65 +386,15 @@ class AsyncLMStrix:
 
     async def instances(self) -> list[Instance]:
         """Every loaded instance of every provider."""
-        return [found for _, found in await self._loaded()]
+        return [found for _, found in await self._open.loaded()]
 
     # Inside
-
-    @property
-    def _store(self) -> Store:
-        if self._opened_store is None:
-            from lmstrix.store import Store
-
-            self._opened_store = Store.open(self._store_path)
-        return self._opened_store
-
-    def _providers(
-        self, *, provider: str | None = None, server: str | None = None
-    ) -> list[Provider]:
-        if self._found_providers is None:
-            from lmstrix.providers.found import find_providers
-
-            found, problems = find_providers(self.settings, self.places)
-            self._found_providers, self.problems = tuple(found), tuple(problems)
-        provider, server = provider or self.settings.provider, server or self.settings.server
-        chosen = [
-            one
-            for one in self._found_providers
-            if provider in (None, one.name) and server in (None, one.server)
-        ]
-        if not chosen:
-            names = ", ".join(sorted({one.name for one in self._found_providers}))
-            raise NotFoundError(
-                f"No provider {provider or ''} at {server or 'any server'}.",
-                hint=f"There is: {names}." if names else "",
-            )
-        return chosen
-
-    def _provider_of(self, model: Model) -> Provider:
-        for provider in self._providers(provider=model.provider, server=model.server):
-            return provider
-        raise AssertionError("_providers gives at least one or raises")
-
-    def _session(self, provider: Provider) -> Session:
-        from lmstrix.session import Session
-
-        place = (provider.name, provider.server)
-        if place not in self._sessions:
-            self._sessions[place] = Session(provider, self.settings.timeouts)
-        return self._sessions[place]
-
-    async def _loaded(self) -> list[tuple[Provider, Instance]]:
-        return [
-            (provider, instance)
-            for provider in self._providers()
-            for instance in await provider.list_instances()
-        ]
 
     def _entry_of_file(self, path: Path) -> Entry:
         from lmstrix.gguf import describe
         from lmstrix.store import Entry
 
-        provider = self._providers(provider="embedded")[0]
+        provider = self._open.providers(provider="embedded")[0]
         model = describe(path, provider=provider.name, server=provider.server, folder=path.parent)
         return Entry(model=model, added_at=0.0, seen_at=0.0)
 
@@ -438,7 +429,7 @@ class AsyncLMStrix:
         entry = await self.find(model or self._last_used())
         blind = ask.in_ctx is None and entry.result is None
         safe = self._safe_tokens(entry.model, ask.load) if blind else None
-        session = self._session(self._provider_of(entry.model))
+        session = self._open.session_for(entry.model)
         return Asking(ask, entry, session, safe_tokens=safe)
 
     def _pump(
@@ -451,12 +442,12 @@ class AsyncLMStrix:
         async def pump() -> None:
             asking = await self._asking(prompt, model, options)
             await asking.run(flow)
-            self._store.set_state(LAST_USED, asking.entry.model.key)
+            self._open.store.set_state(LAST_USED, asking.entry.model.key)
 
         return pump
 
     def _last_used(self) -> str:
-        last = self._store.get_state(LAST_USED)
+        last = self._open.store.get_state(LAST_USED)
         if last is None:
             raise ModelNotFoundError(
                 "No model was named, and none was used before.",

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from lmstrix.context.runner import EventListener, TestPlan
     from lmstrix.explain import Explanation
     from lmstrix.registry.scan import ScanReport
+    from lmstrix.registry.select import Selection
     from lmstrix.results import TestResult
+    from lmstrix.sizes import ContextPlan
     from lmstrix.store import Entry
     from lmstrix.types import (
         Completion,
@@ -198,6 +200,23 @@ class LMStrix:
     ) -> Explanation:
         """As `AsyncLMStrix.explain`."""
         return self._run(self._inner.explain(prompt, model, **options))
+
+    def select(
+        self, prompt: str | Sequence[Message], *, out_ctx: int | str | None = None
+    ) -> Selection:
+        """As `AsyncLMStrix.select`."""
+        return self._run(self._inner.select(prompt, out_ctx=out_ctx))
+
+    def plan_context(
+        self,
+        prompt: str | Sequence[Message],
+        model: str | None = None,
+        *,
+        strategy: str = "balanced",
+        **options: Unpack[AskOptions],
+    ) -> ContextPlan:
+        """As `AsyncLMStrix.plan_context`."""
+        return self._run(self._inner.plan_context(prompt, model, strategy=strategy, **options))
 
     def embed(
         self, texts: Sequence[str], model: str, *, resident: bool = False

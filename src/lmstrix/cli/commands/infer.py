@@ -25,6 +25,8 @@ from lmstrix.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lmstrix.async_client import AsyncLMStrix
+    from lmstrix.cli.terminal import Terminal
     from lmstrix.types import Sampling
 
 EXAMPLES = """\
@@ -36,6 +38,7 @@ Examples:
   git diff | lmstrix infer - -m my-model --system-prompt "Review this change."
   lmstrix infer "Hello" --stream --verbose
   lmstrix infer "Hello" --explain           what exactly would be sent
+  lmstrix infer "Hello" --auto-model        ask the tested model that suits best
 
 The answer alone goes to standard output, everything else to standard error.
 """
@@ -57,6 +60,7 @@ SECTIONS = {
 @declare(name="infer", epilog=EXAMPLES, sections=SECTIONS)
 @click.argument("prompt", required=False)
 @model_options
+@click.option("--auto-model", is_flag=True, help="Choose the model by what was measured.")
 @click.option("--stdin", is_flag=True, help="Read the prompt from standard input, as '-' does.")
 @click.option("--text", help="Fill {{text}}, or the prompt's only placeholder.")
 @click.option("--text-file", metavar="FILE", help="Fill it with a file ('-': standard input).")
@@ -133,6 +137,11 @@ def command(invocation: Invocation, /, **given: Any) -> int:
             hint="Leave one of them out.",
         )
     prompt, model = _prompt_and_model(given)
+    if given["auto_model"] and model is not None:
+        raise UsageError(
+            f"--auto-model chooses the model, and {model!r} is named.",
+            hint="Leave one of them out.",
+        )
     return invocation.run(_ask(invocation, prompt, model, given))
 
 
@@ -199,6 +208,22 @@ def _answer_length(given: Mapping[str, Any]) -> str | None:
     return wanted
 
 
+async def _choose(
+    client: AsyncLMStrix, prompt: str, given: Mapping[str, Any], terminal: Terminal
+) -> str:
+    """The name of the model that suits best; why is said on standard error."""
+    from lmstrix.registry.find import qualified_name  # not for --help
+    from lmstrix.types import Message, Role
+
+    messages = [Message(Role.USER, prompt)]
+    if given["system_prompt"]:
+        messages.insert(0, Message(Role.SYSTEM, given["system_prompt"]))
+    chosen = await client.select(messages, out_ctx=_answer_length(given))
+    for reason in chosen.reasons:
+        terminal.note(f"note: {reason}")
+    return qualified_name(chosen.entry)
+
+
 async def _ask(
     invocation: Invocation, prompt: str, model: str | None, given: Mapping[str, Any]
 ) -> int:
@@ -236,6 +261,8 @@ async def _ask(
     phases = ("prompt_s", "first_token_s", "tokens_s")
     overrides = {f"timeouts.{phase}": stall for phase in phases}
     async with invocation.client(overrides) as client:
+        if given["auto_model"]:
+            model = await _choose(client, prompt, given, terminal)
         if given["explain"]:
             explanation = await client.explain(prompt, model, **options)
             terminal.print(
