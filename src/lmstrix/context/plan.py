@@ -106,7 +106,14 @@ def make_plan(
     good, bad = known_bounds(known, ProbeKind.LOAD, ceiling_tokens=ceiling)
     if options.force:
         bad = None
-    latest = earlier[0] if earlier else None
+    latest = earlier[0] if earlier and options.resume else None
+    resumed = latest if latest is not None and latest.status is TestStatus.INTERRUPTED else None
+    # What was begun after an answer was there doubts it, or asks more: that test goes on first.
+    kept = (
+        next((r for r in earlier if answers(r, model, options, ceiling)), None)
+        if resumed is None
+        else None
+    )
     plan = TestPlan(
         model_key=model.key,
         key=key,
@@ -117,10 +124,8 @@ def make_plan(
         known_good=good,
         known_bad=bad,
         only_tokens=only,
-        kept=next((r for r in earlier if answers(r, model, options, ceiling)), None),
-        resumed=latest
-        if options.resume and latest is not None and latest.status is TestStatus.INTERRUPTED
-        else None,
+        kept=kept,
+        resumed=resumed,
         known=known,
         prior=prior,
         economical=options.economical,

@@ -92,7 +92,7 @@ async def test_models(
     on_event: EventListener | None = None,  # noqa: PT028  # no pytest test
     clock: Callable[[], float] = time.time,  # noqa: PT028  # no pytest test
 ) -> list[TestResult]:
-    """Test several models, the cheapest first; the failure of one does not stop the others.
+    """Test several models in the order given; the failure of one does not stop the others.
 
     `options.budget_s` is for all of them together. A model whose test could not run has a
     result that says so in its notes and is not stored.
@@ -104,7 +104,7 @@ async def test_models(
     if options.reset:  # all at once: each reset takes a backup
         store.reset_tests([entry.model for entry in entries])
         options = replace(options, reset=False)
-    for entry in sorted(entries, key=lambda entry: (entry.model.size_bytes, entry.model.key)):
+    for entry in entries:
         one = options
         if options.budget_s is not None:
             one = replace(options, budget_s=options.budget_s - (time.monotonic() - begun))
