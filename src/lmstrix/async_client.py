@@ -205,12 +205,18 @@ class AsyncLMStrix:
         options: TestOptions | None = None,
         on_event: EventListener | None = None,
     ) -> list[TestResult]:
-        """Test several models (`None`: all), cheapest first; one's failure stops no other."""
+        """Test several models in the order given; the failure of one stops no other.
+
+        `None` is every model that is there, the cheapest first. `options.budget_s` is for all
+        of them together. A test that could not run has a result that says why in its notes.
+        """
         from lmstrix.context.options import TestOptions
         from lmstrix.context.runner import test_models
+        from lmstrix.registry import sort_entries
 
         if models is None:
-            entries = [entry for entry in self._open.entries() if entry.missing_since is None]
+            there = [entry for entry in self._open.entries() if entry.missing_since is None]
+            entries = sort_entries(there, "smart")
         else:
             entries = [await self.find(model) for model in models]
         return await test_models(
@@ -222,6 +228,13 @@ class AsyncLMStrix:
             places=self.places,
             on_event=on_event,
         )
+
+    async def interrupted_tests(self) -> list[TestResult]:
+        """Tests that were interrupted, newest first; `test_model` goes on with them.
+
+        A result's `key.load` are the load settings to give again.
+        """
+        return self._open.store.interrupted()
 
     # Answers
 

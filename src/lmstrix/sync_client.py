@@ -166,6 +166,10 @@ class LMStrix:
         """As `AsyncLMStrix.test_models`; `on_event` is called on the loop's thread."""
         return self._run(self._inner.test_models(models, options=options, on_event=on_event))
 
+    def interrupted_tests(self) -> list[TestResult]:
+        """As `AsyncLMStrix.interrupted_tests`."""
+        return self._run(self._inner.interrupted_tests())
+
     def infer(
         self, prompt: str, model: str | None = None, **options: Unpack[AskOptions]
     ) -> Completion:

@@ -108,7 +108,7 @@ def test_an_answer_as_data_has_text_statistics_and_instance(
     lmstrix("scan")
     file = tmp_path / "answer"
     done = lmstrix(
-        *("infer", "What is 2+3?", "tiny-chat", *SMALL, "--format", form),
+        *("infer", "What is 2+3?", "tiny-chat", *SMALL, "--temperature", "0", "--format", form),
         *("--save-response", str(file)),
     )
     answer = read(done.stdout)

@@ -91,6 +91,21 @@ def test_the_newest_test_that_ended_is_the_latest(store: Store, make: Any) -> No
     assert [r.id for r in store.loadable_results(make.key())] == ids[::-1]
 
 
+def test_an_interrupted_test_is_found_behind_an_older_result_until_a_newer_replaces_it(
+    store: Store, make: Any
+) -> None:
+    store.begin_test(make.result(status=TestStatus.COMPLETED))
+    stopped = store.begin_test(make.result(status=TestStatus.INTERRUPTED))
+    small = make.key(load=LoadConfig(kv_type_k="q8_0"))
+    other_load = store.begin_test(make.result(small, status=TestStatus.INTERRUPTED))
+    store.begin_test(make.result(make.key("another file"), status=TestStatus.COMPLETED))
+    elsewhere = make.key(machine="another machine")
+    store.begin_test(make.result(elsewhere, status=TestStatus.INTERRUPTED))
+    assert [found.id for found in store.interrupted()] == [other_load, stopped]
+    store.begin_test(make.result(status=TestStatus.FAILED))
+    assert [found.id for found in store.interrupted()] == [other_load]
+
+
 def test_a_probe_is_in_the_journal_before_and_after(store: Store, make: Any) -> None:
     test_id = store.begin_test(make.result())
     probe_id = store.begin_probe(test_id, ProbeKind.LOAD, 4096, at=10.0)
@@ -176,6 +191,16 @@ def test_a_probe_whose_process_was_killed_counts_as_a_crash(
         ]
         assert store.latest_result(make.key()).status is TestStatus.INTERRUPTED
         assert store.settle_abandoned(at=10.0) == []
+
+
+def test_a_test_is_interrupted_only_once_its_process_is_gone(
+    path: Path, in_a_probe: subprocess.Popen[bytes]
+) -> None:
+    with Store.open(path) as store:
+        assert store.interrupted() == []
+        in_a_probe.kill()
+        in_a_probe.wait()
+        assert [found.status for found in store.interrupted()] == [TestStatus.INTERRUPTED]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a process does not wait to be reaped")

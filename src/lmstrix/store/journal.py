@@ -71,6 +71,25 @@ class Journal(Database):
         found = self.loadable_results(key)
         return next((r for r in found if r.status in _SETTLED), found[0] if found else None)
 
+    def interrupted(self) -> list[TestResult]:
+        """Tests of this machine that nobody finished and nothing newer replaced, newest first.
+
+        Those that a living process is at are not among them.
+        """
+        rows = self._rows(
+            "SELECT data, status, owner_pid, owner_started FROM tests t"
+            " WHERE settled = 0 AND machine = ? AND NOT EXISTS ("
+            "  SELECT 1 FROM tests n WHERE n.identity = t.identity AND n.provider = t.provider"
+            "  AND n.machine = t.machine AND n.load = t.load AND n.id > t.id"
+            " ) ORDER BY id DESC",
+            (machine_id(),),
+        )
+        return [
+            msgspec.structs.replace(self._decoded(RESULT, data), status=TestStatus.INTERRUPTED)
+            for data, status, pid, started in rows
+            if status != TestStatus.TESTING.value or not is_alive(Owner(pid, started))
+        ]
+
     def begin_probe(self, test_id: int, kind: ProbeKind, tokens: int, *, at: float) -> int:
         """Record a probe that is about to start; on return it survives a power loss."""
         owner = this_process()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
     from lmstrix.context.options import EventListener, TestOptions
     from lmstrix.results import TestResult
     from lmstrix.store import Entry
+
+
+class Job(NamedTuple):
+    """One model to test, by the name that finds it."""
+
+    name: str
+    entry: Entry
+    options: TestOptions
+
 
 SECTIONS = {
     "Which models": ("model_option", "every", "chosen", "keywords", "sort", "interrupted"),
@@ -95,19 +104,19 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
 
     terminal = invocation.terminal
     async with invocation.client() as client:
-        entries = await _chosen(client, model, given)
+        jobs = await _jobs(client, model, given)
         if given["dry_run"]:
-            plans = [await client.plan_test(n, options=_options(given)) for n in entries]
+            plans = [await client.plan_test(job.name, options=job.options) for job in jobs]
             for plan in plans if given["form"] == "text" else ():
                 terminal.print("\n".join(plan_lines(plan, terminal)))
             if given["form"] != "text":
                 terminal.print(encode([plan_data(plan) for plan in plans], given["form"]))
             return 0
         if given["reset"]:
-            _reset(invocation, entries, given)
-        results = await _run(invocation, client, entries, given)
-    if len(results) < len(entries):
-        terminal.note(f"note: The budget ended after {len(results)} of {len(entries)} models.")
+            _reset(invocation, jobs, given)
+        results = await _run(invocation, client, jobs, given)
+    if len(results) < len(jobs):
+        terminal.note(f"note: The budget ended after {len(results)} of {len(jobs)} models.")
     if given["form"] == "text":
         for line in report_lines(results, terminal):
             terminal.print(line)
@@ -116,25 +125,19 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
     return _exit_code(results)
 
 
-def _reset(invocation: Invocation, entries: Mapping[str, Entry], given: Mapping[str, Any]) -> None:
+def _reset(invocation: Invocation, jobs: Sequence[Job], given: Mapping[str, Any]) -> None:
     """Forget all at once, so that the one backup has everything."""
     from lmstrix.store import Store
 
     if not given["yes"]:
-        confirm_reset(len(entries))
+        confirm_reset(len(jobs))
     with Store.open(invocation.places.database) as store:
-        store.reset_tests([entry.model for entry in entries.values()])
+        store.reset_tests([job.entry.model for job in jobs])
 
 
-async def _chosen(
-    client: AsyncLMStrix, model: str | None, given: Mapping[str, Any]
-) -> dict[str, Entry]:
-    """The models to test by the name to call them, in order.
-
-    Raises `NotFoundError` where there is none.
-    """
+async def _jobs(client: AsyncLMStrix, model: str | None, given: Mapping[str, Any]) -> list[Job]:
+    """What to test, in order. Raises `NotFoundError` where there is nothing."""
     from lmstrix.registry.find import qualified_name
-    from lmstrix.results import TestStatus  # not needed for --help
 
     if model is not None:
         entries = [await client.find(model)]
@@ -144,15 +147,33 @@ async def _chosen(
             given["chosen"] or "", keywords=words, sort=given["sort"] or "smart"
         )
         entries = [entry for entry in found if entry.missing_since is None]
-    if given["interrupted"]:
-        open_states = (TestStatus.TESTING, TestStatus.INTERRUPTED)
-        entries = [e for e in entries if e.result is not None and e.result.status in open_states]
-        if not entries:
-            raise NotFoundError("No test was interrupted.", hint="lmstrix test --all")
     if not entries:
         raise NotFoundError("There is no model to test.", hint="Find models first: lmstrix scan")
+    options = _options(given)
     # The name as given may be a file that was never scanned.
-    return {model or qualified_name(entry): entry for entry in entries}
+    jobs = [Job(model or qualified_name(entry), entry, options) for entry in entries]
+    return await _interrupted(client, jobs) if given["interrupted"] else jobs
+
+
+async def _interrupted(client: AsyncLMStrix, jobs: Sequence[Job]) -> list[Job]:
+    """Those whose test was interrupted, each to be loaded as it was then."""
+    from msgspec.structs import replace
+
+    from lmstrix.store.models import subject
+    from lmstrix.types import LoadConfig
+
+    left = await client.interrupted_tests()
+    loads = {(found.key.provider, found.key.identity): found.key.load for found in reversed(left)}
+    chosen = []
+    for job in jobs:
+        load = loads.get((job.entry.model.provider, subject(job.entry.model)))
+        if load is not None and job.options.load == LoadConfig():
+            chosen.append(job._replace(options=replace(job.options, load=load)))
+        elif load is not None:
+            chosen.append(job)
+    if not chosen:
+        raise NotFoundError("No test was interrupted.", hint="lmstrix test --all")
+    return chosen
 
 
 def _options(given: Mapping[str, Any]) -> TestOptions:
@@ -171,7 +192,7 @@ def _options(given: Mapping[str, Any]) -> TestOptions:
 async def _run(
     invocation: Invocation,
     client: AsyncLMStrix,
-    entries: Mapping[str, Entry],
+    jobs: Sequence[Job],
     given: Mapping[str, Any],
 ) -> Sequence[TestResult]:
     terminal = invocation.terminal
@@ -179,16 +200,16 @@ async def _run(
     if terminal.err_live and not terminal.quiet:
         from lmstrix.cli.live_tests import LiveTests
 
-        with LiveTests(terminal, list(entries.values())) as live:
-            return await _one_by_one(client, entries, given, live.on_event)
+        with LiveTests(terminal, [job.entry for job in jobs]) as live:
+            return await _one_by_one(client, jobs, given, live.on_event)
     from lmstrix.cli.limits_report import EventLines
 
-    return await _one_by_one(client, entries, given, EventLines(terminal).on_event)
+    return await _one_by_one(client, jobs, given, EventLines(terminal).on_event)
 
 
 async def _one_by_one(
     client: AsyncLMStrix,
-    entries: Mapping[str, Entry],
+    jobs: Sequence[Job],
     given: Mapping[str, Any],
     on_event: EventListener,
 ) -> Sequence[TestResult]:
@@ -197,14 +218,13 @@ async def _one_by_one(
 
     began = time.monotonic()
     results: list[TestResult] = []
-    for name in entries:
-        options = _options(given)
+    for name, _, options in jobs:
         if given["budget"] is not None:
             left = given["budget"] - (time.monotonic() - began)
             if left <= 0 and results:
                 break
-            options = replace(options, budget_s=left)
-        if len(entries) == 1:  # its error is the command's
+            options = replace(options, budget_s=left)  # noqa: PLW2901  # the same, held to the rest
+        if len(jobs) == 1:  # its error is the command's
             return [await client.test_model(name, options=options, on_event=on_event)]
         results += await client.test_models([name], options=options, on_event=on_event)
     return results
