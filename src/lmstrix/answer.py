@@ -11,7 +11,9 @@ import asyncio
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from msgspec.structs import replace
 
@@ -19,10 +21,12 @@ from lmstrix.errors import GenerationError
 from lmstrix.types import Completion, Fragment, FragmentKind, Stats, StopReason, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
 
     from lmstrix.types import Instance
+
+Pump: TypeAlias = Callable[[], Coroutine[None, None, None]]
 
 # Windows delivers Ctrl-C to a waiting main thread only when the wait ends.
 _INTERRUPTIBLE_S = 0.5
@@ -87,8 +91,12 @@ class AnswerFlow:
         return "".join(f.text for f in self.fragments if f.kind is FragmentKind.REASONING)
 
     def completion(self) -> Completion:
-        """The whole answer. Only when `done` and without `error`."""
-        assert self.instance is not None
+        """The whole answer. Only when `done` and without `error`.
+
+        Raises `GenerationError` for one that was cancelled before an instance was there.
+        """
+        if self.instance is None:
+            raise GenerationError("The answer was cancelled before it began.", hint="Ask again.")
         assert self.stats is not None
         return Completion(
             text=self.text,
@@ -155,7 +163,7 @@ class Answer(_AnswerView):
     raise where fragments are awaited; what came before stays in `text`.
     """
 
-    def __init__(self, flow: AnswerFlow, pump: Callable[[], Coroutine[None, None, None]]) -> None:
+    def __init__(self, flow: AnswerFlow, pump: Pump) -> None:
         super().__init__(flow)
         self._pump = pump
         self._task: asyncio.Task[None] | None = None
@@ -164,7 +172,7 @@ class Answer(_AnswerView):
     def _start(self) -> None:
         if self._task is None and not self._flow.done:
             self._flow.wake = self._wake
-            self._task = asyncio.get_running_loop().create_task(_run(self._pump(), self._flow))
+            self._task = _begin(asyncio.get_running_loop(), self._pump, self._flow)
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -205,15 +213,23 @@ class Answer(_AnswerView):
         return flow.arrived.popleft()
 
     async def completion(self) -> Completion:
-        """Read to the end and give the whole answer."""
+        """Read to the end and give the whole answer, or what came before `cancel()`."""
         async for _ in self:
             pass
         return self._flow.completion()
 
     async def cancel(self) -> None:
-        """Stop the generation; what came stays. Does nothing once the answer has ended."""
-        self._start()
-        await _end(self._task, self._flow)
+        """Stop the generation; what came stays. Does nothing once the answer has ended.
+
+        Waits for the bookkeeping of an answer that is whole. One that never began never will.
+        """
+        task = self._task
+        if task is None:
+            _finished(self._flow)
+        elif not task.done():
+            if not self._flow.done:
+                task.cancel()
+            await asyncio.wait([task])
 
 
 class SyncAnswer(_AnswerView):
@@ -222,7 +238,7 @@ class SyncAnswer(_AnswerView):
     def __init__(
         self,
         flow: AnswerFlow,
-        pump: Callable[[], Coroutine[None, None, None]],
+        pump: Pump,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(flow)
@@ -233,13 +249,14 @@ class SyncAnswer(_AnswerView):
         self._news = threading.Event()
 
     def _start(self) -> None:
-        if not self._started:
+        if not self._started and not self._flow.done:
             self._started = True
             self._flow.wake = self._news.set
-            self._loop.call_soon_threadsafe(self._spawn)
+            with suppress(RuntimeError):  # closed; whoever reads is told
+                self._loop.call_soon_threadsafe(self._spawn)
 
     def _spawn(self) -> None:
-        self._task = self._loop.create_task(_run(self._pump(), self._flow))
+        self._task = _begin(self._loop, self._pump, self._flow)
 
     def __enter__(self) -> Self:
         self._start()
@@ -262,8 +279,7 @@ class SyncAnswer(_AnswerView):
                     yield flow.arrived.popleft()
                 if flow.done and not flow.arrived:
                     break
-                self._news.wait(_INTERRUPTIBLE_S)
-                self._news.clear()
+                self._wait()
         except BaseException:  # leaving early, Ctrl-C included, stops the generation
             self.cancel()
             raise
@@ -271,39 +287,65 @@ class SyncAnswer(_AnswerView):
             raise flow.error
 
     def completion(self) -> Completion:
-        """Read to the end and give the whole answer."""
+        """Read to the end and give the whole answer, or what came before `cancel()`."""
         for _ in self:
             pass
         return self._flow.completion()
 
     def cancel(self) -> None:
-        """Stop the generation; what came stays. Does nothing once the answer has ended."""
-        self._start()
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        """Stop the generation; what came stays. Does nothing once the answer has ended.
 
-    async def _stop(self) -> None:
-        await _end(self._task, self._flow)
+        Waits for the bookkeeping of an answer that is whole. One that never began never will.
+        """
+        if self._started:
+            ended = threading.Event()
+            with suppress(RuntimeError):  # closed: nothing is under way any more
+                self._loop.call_soon_threadsafe(self._end, ended)
+                while not ended.wait(_INTERRUPTIBLE_S) and self._loop.is_running():
+                    pass
+        _finished(self._flow)
+
+    def _end(self, ended: threading.Event) -> None:
+        """On the loop: cancel the pump unless the answer is whole, and tell when it is over."""
+        assert self._task is not None
+        if not self._flow.done:
+            self._task.cancel()
+        self._task.add_done_callback(lambda _: ended.set())
+
+    def _wait(self) -> None:
+        """Wait for news, which cannot come once the client is closed."""
+        news = not self._loop.is_closed() and self._news.wait(_INTERRUPTIBLE_S)
+        self._news.clear()
+        if not news and not self._flow.done and not self._loop.is_running():
+            self._flow.finish(
+                error=GenerationError(
+                    "The client was closed before the answer had ended.",
+                    hint="Read answers to their end, or cancel them, before closing the client.",
+                )
+            )
 
 
-async def _run(pump: Coroutine[None, None, None], flow: AnswerFlow) -> None:
+def _begin(loop: asyncio.AbstractEventLoop, pump: Pump, flow: AnswerFlow) -> asyncio.Task[None]:
+    task = loop.create_task(_run(pump, flow))
+    # A task that is cancelled before its first step never runs a line.
+    task.add_done_callback(lambda _: _finished(flow))
+    return task
+
+
+async def _run(pump: Pump, flow: AnswerFlow) -> None:
     """Run the pump so that every ending, good or bad, reaches the reader through the flow."""
     try:
-        await pump
-    except asyncio.CancelledError:
-        flow.finish()
+        await pump()
     except Exception as error:  # noqa: BLE001  # raised again where the answer is read
-        flow.finish(error=error)
-    else:
-        if not flow.done:
-            flow.finish()
+        if flow.done:
+            flow.notes.append(f"The answer is whole, but: {error}")
+        else:
+            flow.finish(error=error)
 
 
-async def _end(task: asyncio.Task[None] | None, flow: AnswerFlow) -> None:
-    """Wait for the pump; cancel it first unless the answer is whole and it is only tidying up."""
-    if task is not None and not task.done():
-        if not flow.done:
-            task.cancel()
-        await asyncio.wait([task])
+def _finished(flow: AnswerFlow) -> None:
+    if not flow.done:
+        flow.finish()
 
 
 def _nobody() -> None:
