@@ -96,7 +96,7 @@ def screen(environ: dict[str, str], lmstrix: Run) -> Iterator[Callable[..., Scre
 
 def idle(lmstrix: Run) -> bool:
     """Whether the resident engine answers at once: nothing is left running in it."""
-    done = lmstrix("infer", "What is 2+3?", "tiny-chat", "--timeout", "20")
+    done = lmstrix("infer", "What is 2+3?", "tiny-chat", "--timeout", "20", "--temperature", "0")
     return done.stdout == "5\n"
 
 
