@@ -39,39 +39,42 @@ class Connections:
 
     def entries(self) -> list[Entry]:
         """What the store knows of the provider and server that are set, of all without."""
-        settings = self.settings
-        return [
-            entry
-            for entry in self.store.entries()
-            if settings.provider in (None, entry.model.provider)
-            and settings.server in (None, entry.model.server)
-        ]
+        from lmstrix.registry.facts import is_at
+
+        place = {"provider": self.settings.provider, "server": self.settings.server}
+        return [entry for entry in self.store.entries() if is_at(entry, **place)]
 
     def providers(
         self, *, provider: str | None = None, server: str | None = None
     ) -> list[Provider]:
-        """Those of that name and server, by default those that are set.
+        """Those of that name and at that server.
 
-        Raises `NotFoundError` where there is none.
+        Without a name it is those that are set; a server that is set is no reason to leave out
+        what runs on this machine. Raises `NotFoundError` where there is none.
         """
         if self._providers is None:
             from lmstrix.providers.found import find_providers
 
             found, problems = find_providers(self.settings, self.places)
             self._providers, self.problems = tuple(found), tuple(problems)
-        provider, server = provider or self.settings.provider, server or self.settings.server
+        provider = provider or self.settings.provider
         chosen = [
             one
             for one in self._providers
-            if provider in (None, one.name) and server in (None, one.server)
+            if provider in (None, one.name)
+            and (one.server == server if server else self._is_set(one))
         ]
         if not chosen:
             names = ", ".join(sorted({one.name for one in self._providers}))
+            named = f"provider {provider}" if provider else "provider"
             raise NotFoundError(
-                f"No provider {provider or ''} at {server or 'any server'}.",
+                f"There is no {named}{f' at {server}' if server else ''}.",
                 hint=f"There is: {names}." if names else "",
             )
         return chosen
+
+    def _is_set(self, provider: Provider) -> bool:
+        return self.settings.server in (None, provider.server) or "://" not in provider.server
 
     def provider_of(self, model: Model) -> Provider:
         """The provider that has `model`."""

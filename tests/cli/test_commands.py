@@ -28,6 +28,7 @@ def _entries(places: Places) -> list[Entry]:
 
 
 SMALL = ("--in-ctx", "1024")  # loads in a moment
+GREEDY = ("--temperature", "0")  # gives the same answer every time
 
 
 def test_scan_finds_the_models_and_list_shows_them(lmstrix: Run) -> None:
@@ -48,6 +49,31 @@ def test_a_report_alone_leaves_the_store_as_it_was(lmstrix: Run) -> None:
     assert lmstrix("list", "--show", "id").stdout == ""
 
 
+def test_provider_and_server_limit_every_command_alike(lmstrix: Run) -> None:
+    assert lmstrix("--provider", "embedded", "scan").returncode == 0
+    address = ("--server", "http://127.0.0.1:9")
+    assert "tiny-chat" in lmstrix("list", "--provider", "embedded", "--show", "id").stdout
+    # What runs on this machine is there whatever server is set, as by LMSTUDIO_BASE_URL.
+    assert "tiny-chat" in lmstrix("list", *address, "--show", "id").stdout
+    assert lmstrix("ps", *address).returncode == 0
+    for command in (
+        ("scan",),
+        ("list",),
+        ("fit", "tiny-chat"),
+        ("test", "--all"),
+        ("infer", "Hello", "tiny-chat"),
+        ("ps",),
+        ("unload", "--all"),
+    ):
+        after = lmstrix(*command, "--provider", "nosuch")
+        before = lmstrix("--provider", "nosuch", *command)
+        assert (after.returncode, before.returncode) == (3, 3), command
+        assert after.stderr == before.stderr
+    nobody = lmstrix("scan", *address)
+    assert nobody.returncode == 3
+    assert "http://127.0.0.1:9" in nobody.stderr
+
+
 def test_nothing_found_is_exit_3_with_the_next_step(lmstrix: Run) -> None:
     nothing = lmstrix("scan", env={"LMSTRIX_SHIPPED_MODELS": "false"})
     assert nothing.returncode == 3
@@ -60,9 +86,9 @@ def test_nothing_found_is_exit_3_with_the_next_step(lmstrix: Run) -> None:
 
 def test_the_answer_alone_is_on_standard_output(lmstrix: Run) -> None:
     lmstrix("scan")
-    plain = lmstrix("infer", "What is 2+3?", "tiny-chat", *SMALL)
+    plain = lmstrix("infer", "What is 2+3?", "tiny-chat", *SMALL, *GREEDY)
     assert (plain.returncode, plain.stdout, plain.stderr) == (0, "5\n", "")
-    told = lmstrix("infer", "What is 2+3?", "tiny-chat", "--stream", "--verbose")
+    told = lmstrix("infer", "What is 2+3?", "tiny-chat", "--stream", "--verbose", *GREEDY)
     assert told.stdout == "5\n"
     assert "tiny-chat" in told.stderr
     assert "What is 2+3?" in told.stderr
@@ -108,7 +134,7 @@ def test_an_answer_as_data_has_text_statistics_and_instance(
     lmstrix("scan")
     file = tmp_path / "answer"
     done = lmstrix(
-        *("infer", "What is 2+3?", "tiny-chat", *SMALL, "--temperature", "0", "--format", form),
+        *("infer", "What is 2+3?", "tiny-chat", *SMALL, *GREEDY, "--format", form),
         *("--save-response", str(file)),
     )
     answer = read(done.stdout)
@@ -122,7 +148,7 @@ def test_an_answer_as_data_has_text_statistics_and_instance(
 
 def test_the_prompt_comes_from_wherever_it_is_said(lmstrix: Run, tmp_path: Path) -> None:
     lmstrix("scan")
-    one = ("tiny-chat", *SMALL, "--temperature", "0")
+    one = ("tiny-chat", *SMALL, *GREEDY)
     file = tmp_path / "sum.txt"
     file.write_text("2+3", encoding="utf-8")
     asked = [
@@ -238,7 +264,7 @@ def test_an_unscanned_file_can_be_used_and_a_damaged_one_is_named(
     (tmp_path / "cut.gguf").write_bytes(whole[:5000])
     (tmp_path / "text.gguf").write_bytes(b"no model")
     folder = {"LMSTRIX_MODEL_FOLDERS": str(tmp_path), "LMSTRIX_SHIPPED_MODELS": "false"}
-    answered = lmstrix("infer", "What is 2+3?", str(tmp_path / "mine.gguf"), *SMALL)
+    answered = lmstrix("infer", "What is 2+3?", str(tmp_path / "mine.gguf"), *SMALL, *GREEDY)
     assert answered.stdout == "5\n"
     scanned = lmstrix("scan", env=folder)
     assert scanned.stdout.splitlines()[0] == "embedded: 1 model (1 new)"
@@ -265,7 +291,7 @@ def test_a_model_left_out_is_the_one_used_last(lmstrix: Run) -> None:
     lmstrix("scan")
     assert lmstrix("infer", "What is 2+3?").returncode == 3
     lmstrix("infer", "What is 2+3?", "tiny-chat", *SMALL)
-    assert lmstrix("infer", "What is 2+3?").stdout == "5\n"
+    assert lmstrix("infer", "What is 2+3?", *GREEDY).stdout == "5\n"
 
 
 def test_an_embedding_model_is_tested_as_such(lmstrix: Run) -> None:

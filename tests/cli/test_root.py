@@ -123,7 +123,10 @@ def test_every_command_takes_the_shared_options_or_one_of_its_own(
 ) -> None:
     assert isinstance(command, Command)
     names = {option for each in command.params for option in each.opts}
-    assert {"--config", "--timeout", "--quiet", "--debug", "--no-color", "--no-emoji"} <= names
+    assert names >= {
+        *("--config", "--profile", "--provider", "--server", "--timeout", "--debug", "--quiet"),
+        *("--no-color", "--no-emoji", "--version"),
+    }
     own = {option.name for option in command.params if not isinstance(option, SharedOption)}
     assert "timeout" in own if name in ("scan", "test") else "timeout" not in own
 

@@ -36,6 +36,8 @@ class Invocation:
     kept: str = ""
     config: str | None = None
     profile: str | None = None
+    provider: str | None = None
+    server: str | None = None
     timeout_s: float | None = None
     quiet: bool = False
     debug: bool = False
@@ -71,6 +73,7 @@ class Invocation:
 
         phases = ("load_s", "prompt_s", "first_token_s", "tokens_s")
         given: dict[str, object] = {f"timeouts.{phase}": self.timeout_s for phase in phases}
+        given.update(provider=self.provider, server=self.server)
         given.update({key: value for key, value in (overrides or {}).items() if value is not None})
         effective = load_settings(
             self.places,

@@ -52,6 +52,12 @@ def _keep(context: click.Context, option: click.Parameter, value: object) -> Non
         setattr(context.find_root().ensure_object(Invocation), option.name, value)
 
 
+def _version(context: click.Context, _: click.Parameter, wanted: object) -> None:
+    if wanted:
+        click.echo(f"lmstrix {__version__}")
+        context.exit()
+
+
 def shared_options() -> list[click.Option]:
     """The options of every command, new objects each time."""
 
@@ -74,6 +80,20 @@ def shared_options() -> list[click.Option]:
             callback=_keep,
         ),
         SharedOption(
+            ["--provider"],
+            metavar="NAME",
+            help="Use only this provider (embedded, ...) and its models.",
+            expose_value=False,
+            callback=_keep,
+        ),
+        SharedOption(
+            ["--server"],
+            metavar="URL",
+            help="Use the server at this address.",
+            expose_value=False,
+            callback=_keep,
+        ),
+        SharedOption(
             ["--timeout", "timeout_s"],
             type=DURATION,
             help="Give up when nothing moves for this long (load, prompt, between tokens).",
@@ -84,6 +104,14 @@ def shared_options() -> list[click.Option]:
         flag("--debug", text="Show the traceback of an error."),
         flag("--no-color", text="No colours (as NO_COLOR does)."),
         flag("--no-emoji", text="Words instead of symbols."),
+        SharedOption(
+            ["--version", "-V"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_version,
+            help="Print the version.",
+        ),
     ]
 
 
@@ -173,12 +201,6 @@ class Root(Group):
                 formatter.write_dl(lines, col_spacing=4)
 
 
-def _version(context: click.Context, _: click.Parameter, wanted: object) -> None:
-    if wanted:
-        click.echo(f"lmstrix {__version__}")
-        context.exit()
-
-
 def _normalize(name: str) -> str:
     return name.replace("_", "-")
 
@@ -196,19 +218,11 @@ Examples:
 
 
 def _root() -> Root:
-    version = click.Option(
-        ["--version", "-V"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_version,
-        help="Print the version.",
-    )
     return Root(
         name="lmstrix",
         help="Put local language models to work, knowing what they can really do.",
         epilog=EXAMPLES,
-        params=[*shared_options(), version],
+        params=[*shared_options()],
         context_settings={
             "help_option_names": ["--help", "-h"],
             "token_normalize_func": _normalize,

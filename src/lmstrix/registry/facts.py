@@ -32,6 +32,17 @@ def is_present(entry: Entry) -> bool:
     return entry.seen_at is not None and entry.missing_since is None
 
 
+def is_at(entry: Entry, *, provider: str | None, server: str | None) -> bool:
+    """Whether it belongs to this provider and server; `None` is any.
+
+    A model that runs on this machine has no server's address and is at every one.
+    """
+    model = entry.model
+    return provider in (None, model.provider) and (
+        server in (None, model.server) or "://" not in model.server
+    )
+
+
 def size_bytes(entry: Entry) -> int | None:
     """Size on disk."""
     return entry.model.size_bytes or None

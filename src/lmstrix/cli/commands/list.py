@@ -48,6 +48,7 @@ def command(invocation: Invocation, /, **given: Any) -> None:
         sort_entries,
     )
     from lmstrix.registry.columns import parse_columns
+    from lmstrix.registry.facts import is_at
     from lmstrix.registry.listing import render
     from lmstrix.store import Store
 
@@ -55,12 +56,14 @@ def command(invocation: Invocation, /, **given: Any) -> None:
     pieces = [piece for piece in (given["chosen"], given["chosen_too"]) if piece]
     wanted = parse_filter(",".join(pieces))
     words = [word.strip() for word in (given["keywords"] or "").split(",") if word.strip()]
-    invocation.settings()
+    settings = invocation.settings().settings
     with Store.open(invocation.places.database) as store:
         found = [
             entry
             for entry in store.entries()
-            if wanted.matches(entry) and matches_keywords(entry, words)
+            if wanted.matches(entry)
+            and matches_keywords(entry, words)
+            and is_at(entry, provider=settings.provider, server=settings.server)
         ]
     lines = render(
         sort_entries(found, given["sort"], reverse=given["reverse"]),
@@ -72,7 +75,7 @@ def command(invocation: Invocation, /, **given: Any) -> None:
     )
     for line in lines:
         terminal.print(line)
-    if not found and (pieces or words):
+    if not found and (pieces or words or settings.provider):
         raise NotFoundError("No model matches.", hint="'lmstrix list' shows them all.")
     if not found:
         terminal.note("No models are known yet. Find them: lmstrix scan")

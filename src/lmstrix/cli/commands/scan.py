@@ -34,8 +34,6 @@ stays as it was.
 
 
 @declare(name="scan", epilog=EXAMPLES)
-@click.option("--provider", metavar="NAME", help="Look only there (embedded, ...).")
-@click.option("--server", metavar="URL", help="Look only at this server.")
 @click.option("--timeout", type=DURATION, help="Longest wait for a server's answer.")
 @click.option("--no-update", is_flag=True, help="Report only; leave the store as it is.")
 @click.option(
@@ -89,8 +87,8 @@ async def _scan(invocation: Invocation, given: Mapping[str, Any]) -> ScanReport:
     async with invocation.client() as client:
         report = await client.scan(
             timeout_s=given["timeout"],
-            provider=given["provider"],
-            server=given["server"],
+            provider=invocation.provider,
+            server=invocation.server,
             refresh=given["refresh"],
             update=not given["no_update"],
         )
