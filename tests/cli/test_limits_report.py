@@ -83,16 +83,18 @@ def test_a_limit_is_told_by_its_verdict(limit: Limit, text: str) -> None:
     assert limit_text(limit) == text
 
 
-def test_without_a_terminal_each_step_is_a_line_and_progress_is_none() -> None:
+def test_without_a_terminal_each_stage_of_a_size_is_one_line() -> None:
     err = io.StringIO()
     lines = EventLines(Terminal(io.StringIO(), err))
     step = TestEvent(model_key="m", stage=Stage.LOAD, tokens=4096, message="loading 4,096")
     lines.on_event(step)
     lines.on_event(replace(step, message="reading weights", fraction=0.1))
     lines.on_event(replace(step, message="reading weights", fraction=0.9))
+    for message in ("", "prompt processing", ""):
+        lines.on_event(TestEvent(model_key="m", stage=Stage.ANSWER, tokens=1024, message=message))
     lines.on_event(TestEvent(model_key="m", stage=Stage.DONE, message="completed"))
     assert err.getvalue().splitlines() == [
         "m: loading 4,096 tokens",
-        "m: loading 4,096 tokens (reading weights)",
+        "m: answering 1,024 tokens",
         "m: done (completed)",
     ]

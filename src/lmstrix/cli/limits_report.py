@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmstrix.cli.terminal import fold
 from lmstrix.cli.units import duration, tokens
+from lmstrix.context.options import Stage
 from lmstrix.registry.layout import display_width, one_line
 from lmstrix.results import Limit, Verdict
 
@@ -22,22 +23,24 @@ LIMITS = ("loadable", "processable", "effective")
 
 
 class EventLines:
-    """Prints a line for each new step; for logs and pipes."""
+    """Prints a line for each new stage and size; for logs and pipes."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._last = ""
+        self._last: object = None
 
     def on_event(self, event: TestEvent) -> None:
-        """Print a line, unless it would say the same again."""
+        """Print a line, unless this is the same stage at the same size."""
+        step = (event.model_key, event.stage, event.tokens)
+        if step == self._last:
+            return
+        self._last = step
         line = f"{event.model_key}: {event.stage.value}"
         if event.tokens is not None:
             line += f" {event.tokens:,} tokens"
-        if event.message and not event.message.startswith(event.stage.value):
+        if event.stage is Stage.DONE and event.message:
             line += f" ({event.message})"
-        if line != self._last:
-            self._last = line
-            self._terminal.note(one_line(line))
+        self._terminal.note(one_line(line))
 
 
 def report_lines(results: Sequence[TestResult], terminal: Terminal) -> Iterator[str]:
