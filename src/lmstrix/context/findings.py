@@ -63,7 +63,7 @@ def processable_limit(search: LoadSearch, known: Iterable[Probe], loadable: Limi
         tokens=good or None,
         below_tokens=bad,
         failure=failure,
-        evidence=sentences(known, ProbeKind.PROCESS),
+        evidence=sentences(known, ProbeKind.PROCESS, first=good),
     )
 
 
@@ -104,11 +104,11 @@ def failure_at(known: Iterable[Probe], kind: ProbeKind, bad: int | None) -> Fail
     return nearest.outcome.failure if nearest and nearest.outcome else None
 
 
-def sentences(known: Iterable[Probe], kind: ProbeKind) -> tuple[str, ...]:
-    """How each probe of a kind went, smallest size first."""
+def sentences(known: Iterable[Probe], kind: ProbeKind, *, first: int = 0) -> tuple[str, ...]:
+    """How each probe of a kind went, the size `first` before all, then smallest first."""
     return tuple(
         _sentence(probe.tokens, probe.outcome)
-        for probe in sorted(known, key=lambda probe: probe.tokens)
+        for probe in sorted(known, key=lambda probe: (probe.tokens != first, probe.tokens))
         if probe.kind is kind and probe.outcome is not None
     )
 
