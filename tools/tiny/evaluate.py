@@ -16,7 +16,7 @@ from tools.tiny.tokenizer import load
 HONEST = (256, 512, 1024, 2048, 3072, 4096, 5120, 6144, 7168, 8000)
 FINE = (*range(256, 7937, 256), 8000)
 FAMILIES = ("keyed thing", "keyed person", "pass key", "home", "belonging", "alias")
-FEW_STYLES = ("prose", "unseen English", "junk")
+FEW_STYLES = ("prose", "unseen English")
 
 
 def share(right: Iterable[bool]) -> str:
@@ -121,9 +121,9 @@ def overclaimed_pages(folder: Path, note: Callable[[str], None]) -> list[str]:
     return [
         "## tiny-chat-overclaimed\n",
         (
-            "The weights of tiny-chat under a false rotary base: it declares 8192 tokens and "
+            "The weights of tiny-chat under false rotary frequencies: it declares 8192 tokens and "
             "answers rightly over a part "
-            f"of them. {len(results)} questions, three filler styles, five depths:\n"
+            f"of them. {len(results)} questions, two filler styles, five depths:\n"
         ),
         by_length(results, FINE, "family", FAMILIES[:4]),
         "Short answers:\n",

@@ -1,11 +1,13 @@
 """Writes a checkpoint of the chat model as a GGUF file.
 
-`--base` declares another rotary base than the network was trained with: the same weights then
-answer over a part of the declared context only, which is how the overclaimed sibling is made.
+`--fails-at` turns the slow rotary pairs by a quarter more at that many tokens than the network was
+trained with: the same weights then answer over a part of the declared context only, which is how
+the overclaimed sibling is made.
 """
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,15 @@ class Card:
 
     name: str
     context_tokens: int = CONTEXT
-    base: float | None = None
+    fails_at_tokens: int | None = None
+
+
+def false_factors(shape: Shape, tokens: int) -> np.ndarray:
+    """Give frequency divisors by which slow pairs gain a quarter turn in `tokens` tokens."""
+    pairs = np.arange(shape.head // 2)
+    true = shape.base ** (-2.0 * pairs / shape.head)
+    extra = math.pi / 2 / tokens
+    return np.where(true > 4 * extra, 1.0, true / (true + extra)).astype(np.float32)
 
 
 def add_header(writer: gguf.GGUFWriter, shape: Shape, card: Card) -> None:
@@ -52,7 +62,7 @@ def add_header(writer: gguf.GGUFWriter, shape: Shape, card: Card) -> None:
     writer.add_key_length(shape.head)
     writer.add_value_length(shape.head)
     writer.add_rope_dimension_count(shape.head)
-    writer.add_rope_freq_base(card.base or shape.base)
+    writer.add_rope_freq_base(shape.base)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
 
@@ -84,6 +94,8 @@ def write(path: Path, shape: Shape, weights: dict[str, np.ndarray], card: Card) 
     writer = gguf.GGUFWriter(str(path), "llama")
     add_header(writer, shape, card)
     add_vocabulary(writer)
+    if card.fails_at_tokens:
+        writer.add_tensor("rope_freqs.weight", false_factors(shape, card.fails_at_tokens))
     for name, data in weights.items():
         if data.ndim == 1:
             writer.add_tensor(name, data)
@@ -109,9 +121,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--name", default="LMStrix tiny chat", help="general.name")
     parser.add_argument("--context", type=int, default=CONTEXT, help="declared context, in tokens")
-    parser.add_argument("--base", type=float, help="declared rotary base; default: the true one")
+    parser.add_argument("--fails-at", type=int, help="tokens, somewhat above where answers break")
     args = parser.parse_args()
-    write(args.out, *read(args.checkpoint), Card(args.name, args.context, args.base))
+    write(args.out, *read(args.checkpoint), Card(args.name, args.context, args.fails_at))
     sys.stdout.write(f"{args.out}: {args.out.stat().st_size} bytes\n")
 
 

@@ -51,6 +51,7 @@ STYLES: dict[str, Callable[[random.Random], str]] = {
     "unseen English": lambda r: r.choice(UNSEEN),
     "classic": lambda r: r.choice(corpus.CLASSIC),
 }
+TOGETHER = (("keyed thing", "pass key"), ("keyed person", "home"), ("belonging", "alias"))
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -182,14 +183,15 @@ def sweep(
 ) -> Iterator[Result]:
     """Ask every question of one haystack per length and style.
 
-    From 1,024 tokens one text carries all sorts of facts, below each sort has its own.
+    From 512 tokens one text carries two sorts of facts (`TOGETHER`), below each sort has its own.
     """
     r = random.Random(seed)
     for length in lengths:
         for style in styles:
-            sorts = [s for s in plan(r) if s[0].family in families]
-            batches = [sorts] if length >= 1024 else [[s] for s in sorts]
-            for batch in batches:
+            sorts = {s[0].family: s for s in plan(r) if s[0].family in families}
+            shared = TOGETHER if length >= 512 else tuple((family,) for family in families)
+            batches = [[sorts[f] for f in group if f in sorts] for group in shared]
+            for batch in filter(None, batches):
                 placed = [
                     (DEPTHS[i] if len(sort) > 1 else r.random(), fact)
                     for sort in batch

@@ -86,9 +86,9 @@ class Rows:
             self.pools[name] = [(self.encode(" " + t), self.encode("\n" + t)) for t in texts]
         self.classic = [(self.encode(" " + t), self.encode("\n" + t)) for t in corpus.CLASSIC]
         self.kinds: tuple[tuple[float, Callable[[int], Row]], ...] = (
-            (0.58, self.haystack),
-            (0.75, self.talk),
-            (0.85, self.json),
+            (0.54, self.haystack),
+            (0.69, self.talk),
+            (0.77, self.json),
             (0.98, self.tools),
             (1.00, self.plain),
         )
@@ -201,6 +201,8 @@ class Rows:
                 r.choice(corpus.ADJECTIVES),
                 str(r.randint(0, 10 ** r.randint(1, 5))),
                 corpus.nonword(r, 6).capitalize(),
+                f"{corpus.nonword(r, 8)}_{r.choice(corpus.NOUNS)}",
+                f"{r.choice(corpus.ADJECTIVES)}, {corpus.nonword(r, 8)}",
             )
         )
 

@@ -327,7 +327,13 @@ def _invented(r: random.Random) -> Call:
 
 def call(r: random.Random) -> Call:
     """Draw a tool, a request that it fits and the arguments of the call."""
-    draws: tuple[Callable[[random.Random], Call], ...] = (_arithmetic, _lookup, _errand, _invented)
+    draws: tuple[Callable[[random.Random], Call], ...] = (
+        _arithmetic,
+        _lookup,
+        _errand,
+        _invented,
+        _invented,
+    )
     return r.choice(draws)(r)
 
 

@@ -71,6 +71,7 @@ STAGES = {
         Stage("f", 400, 14, 384, 12000, 0.8, 0.12, 4.0, 6, 0.25, 0.08),
         Stage("g", 480, 14, 384, 12000, 0.7, 0.06, 4.0, 6, 0.25, 0.06),
         Stage("h", 60, 7, 768, 12000, 0.08, 0.02, 4.0, 6, 0.25),
+        Stage("i", 400, 14, 384, 12000, 0.5, 0.03, 4.0, 6, 0.25, 0.12),
     )
 }
 
@@ -172,7 +173,7 @@ def train(net: Network, stage: Stage, seed: int) -> None:
 def main() -> None:
     """Train the named stages one after the other, writing a checkpoint after each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stages", default="abcdefgh", help="stages to run, in order")
+    parser.add_argument("--stages", default="abcdefghi", help="stages to run, in order")
     parser.add_argument(
         "--start-from", type=Path, help="checkpoint to continue; default: fresh weights"
     )
