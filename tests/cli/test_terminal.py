@@ -89,6 +89,23 @@ def test_status_and_notes_are_silent_when_asked() -> None:
     assert err.shown == ""
 
 
+def test_notes_and_findings_fit_a_terminal_and_later_lines_stand_below_the_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    out, err = Screen(), Screen()
+    terminal = Terminal(out, err, color=False)
+    terminal.note("note: " + "word " * 20)
+    assert max(map(display_width, err.shown.splitlines())) <= 30
+    assert err.shown.split() == ["note:", *["word"] * 20]
+    terminal.hang("word " * 12, mark="FAIL")
+    terminal.hang("word " * 12, indent=5)
+    first, *rest = out.shown.splitlines()
+    assert first.startswith("FAIL word")
+    assert {line[:6] for line in rest} == {"     w"}
+    assert max(map(display_width, (first, *rest))) <= 30
+
+
 def test_there_is_no_status_line_without_a_terminal() -> None:
     err = io.StringIO()
     Terminal(io.StringIO(), err).status("working")

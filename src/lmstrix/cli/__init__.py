@@ -113,8 +113,13 @@ def _say_usage(error: click.ClickException) -> None:
 
 def _say(line: str) -> None:
     sys.stdout.flush()
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    if sys.stderr.isatty():
+        from lmstrix.cli.terminal import Terminal  # only where lines are folded
+
+        Terminal(sys.stdout, sys.stderr).note(line)
+    else:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def _open_missing_streams() -> None:

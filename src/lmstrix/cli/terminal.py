@@ -74,21 +74,27 @@ class Terminal:
         self.clear_status()
         self.out.write(text if text.endswith("\n") else text + "\n")
 
-    def hang(self, text: str, *, mark: str = "", color: str = "") -> None:
-        """Write a result, folded on a terminal, behind a coloured `mark` or four columns in."""
-        head = f"{mark} " if mark else "    "
-        room = self.width - 4 if self.out_live else sys.maxsize
-        first, *rest = fold(one_line(text), room)
+    def hang(self, text: str, *, mark: str = "", color: str = "", indent: int = 0) -> None:
+        """Write a result behind a coloured `mark`, or `indent` columns in; folded on a terminal."""
+        width = display_width(mark) + 1 if mark else indent
+        head = f"{mark} " if mark else " " * indent
         if mark and self.color:
             head = f"\x1b[{_COLORS[color]}m{mark}\x1b[0m "
-        self.print("\n".join([head + first, *(f"    {line}" for line in rest)]))
+        room = self.width - width if self.out_live else sys.maxsize
+        first, *rest = fold(one_line(text), room)
+        self.print("\n".join([head + first, *(" " * width + line for line in rest)]))
 
     def note(self, text: str) -> None:
-        """Write something beside the result; not with --quiet."""
+        """Write something beside the result, folded on a terminal; not with --quiet."""
         if not self.quiet:
             self.clear_status()
             self.out.flush()
-            self.err.write(text + "\n")
+            room = self.width if self.err_live else sys.maxsize
+            for line in text.split("\n"):
+                short = display_width(line) <= room
+                self.err.writelines(
+                    f"{piece}\n" for piece in ([line] if short else fold(line, room))
+                )
             self.err.flush()
 
     def status(self, text: str) -> None:

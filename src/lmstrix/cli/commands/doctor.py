@@ -45,11 +45,11 @@ async def _examine(invocation: Invocation, *, fix: bool, live: bool) -> list[Fin
     try:
         effective = invocation.settings()
         settings = effective.settings
+        changed = sum(origin != "default" for origin in effective.origins.values())
         settled = Finding(
             check="settings",
             state=State.OK,
-            detail=f"{sum(o != 'default' for o in effective.origins.values())} differ from the"
-            " defaults.",
+            detail=f"{changed or 'None'} set, the rest are the defaults.",
         )
     except SettingsError as error:
         settings = Settings()
@@ -73,4 +73,4 @@ def _print(terminal: Terminal, finding: Finding) -> None:
     mark, color = marks[finding.state], _COLORS[finding.state]
     terminal.hang(f"{finding.check}: {finding.detail}", mark=mark, color=color)
     if finding.remedy:
-        terminal.hang(finding.remedy)
+        terminal.hang(finding.remedy, indent=len(mark) + 1)

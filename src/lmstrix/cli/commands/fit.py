@@ -46,7 +46,7 @@ def command(invocation: Invocation, /, **given: Any) -> int:
     terminal = invocation.terminal
     if given["form"] == "text":
         for line in fit_lines(key, found):
-            terminal.print(line)
+            terminal.hang(line)
     else:
         terminal.print(encode({"model": key, "fit": found}, given["form"]))
     return 0 if any(row.context_tokens is not None for row in found.rows) else 1
