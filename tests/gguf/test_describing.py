@@ -33,7 +33,7 @@ def test_a_chat_model_is_described_from_its_header(made: Maker, tmp_path: Path) 
         size_bytes=source.stat().st_size,
         name=source.stem,
         architecture="llama",
-        parameters=3 * (64 * 64 * 3 + 64 * 128 * 3 + 128) + 1024 * 64 + 64,
+        parameters=3 * (64 * 64 * 3 + 64 * 128 * 3 + 128) + 2048 * 64 + 64,
         quantization="Q8_0",
         declared_context_tokens=2048,
         identity=file_identity(source),

@@ -58,7 +58,7 @@ def make_llama(
     experts: int = 0,
     experts_used: int = 2,
     context_tokens: int = 4096,
-    vocabulary: int = 1024,
+    vocabulary: int = 2048,
     weights: str = "f16",
     tied: bool = True,
     template: str | None = None,
@@ -137,7 +137,7 @@ def make_sliding(
     inner: int = 128,
     window: int = 256,
     context_tokens: int = 8192,
-    vocabulary: int = 1024,
+    vocabulary: int = 2048,
     weights: str = "f16",
     seed: int = 0,
 ) -> Path:
@@ -191,7 +191,7 @@ def make_latent(
     inner: int = 128,
     experts: int = 4,
     context_tokens: int = 4096,
-    vocabulary: int = 1024,
+    vocabulary: int = 2048,
     weights: str = "f16",
     seed: int = 0,
 ) -> Path:
@@ -272,7 +272,7 @@ def make_recurrent(
     width: int = 64,
     state: int = 16,
     context_tokens: int = 8192,
-    vocabulary: int = 1024,
+    vocabulary: int = 2048,
     weights: str = "f16",
     seed: int = 0,
 ) -> Path:
@@ -310,7 +310,7 @@ def make_hybrid(
     state: int = 16,
     inner: int = 128,
     context_tokens: int = 8192,
-    vocabulary: int = 1024,
+    vocabulary: int = 2048,
     weights: str = "f16",
     seed: int = 0,
 ) -> Path:
@@ -372,7 +372,7 @@ def make_embedding(
     heads: int = 12,
     inner: int = 512,
     context_tokens: int = 512,
-    vocabulary: int = 1024,
+    vocabulary: int = 2048,
     weights: str = "q8_0",
     seed: int = 0,
 ) -> Path:
