@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
@@ -24,7 +25,8 @@ from lmstrix.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from lmstrix.answer import AnswerFlow
     from lmstrix.config import Timeouts
@@ -117,8 +119,9 @@ class Asking:
             safe_tokens=safe_tokens,
         )
 
-    async def acquire(self) -> Instance:
-        """The instance that will answer, loaded if need be."""
+    @asynccontextmanager
+    async def hold(self) -> AsyncGenerator[Instance, None]:
+        """The instance that will answer, loaded if need be, and kept until the block is left."""
         size = self._size
         loads: list[Progress] = []
 
@@ -127,22 +130,22 @@ class Asking:
             if self.ask.on_progress is not None:
                 self.ask.on_progress(progress)
 
-        instance = await self.session.acquire(
+        async with self.session.hold(
             self.entry.model,
             replace(self.ask.load, context_tokens=size.tokens),
             explicit=size.explicit,
             reload=self.ask.reload,
             resident=self.ask.resident,
             on_progress=listen,
-        )
-        if size.note and loads:
-            self.notes.append(size.note)
-        if size.explicit and size.tokens is not None and instance.context_tokens < size.tokens:
-            self.notes.append(
-                f"Asked for a context of {size.tokens:,}; the instance holds "
-                f"{instance.context_tokens:,}."
-            )
-        return instance
+        ) as instance:
+            if size.note and loads:
+                self.notes.append(size.note)
+            if size.explicit and size.tokens is not None and instance.context_tokens < size.tokens:
+                self.notes.append(
+                    f"Asked for a context of {size.tokens:,}; the instance holds "
+                    f"{instance.context_tokens:,}."
+                )
+            yield instance
 
     async def prepare(self, instance: Instance) -> Request:
         """The request with its answer limit, which may depend on the instance."""
@@ -160,45 +163,46 @@ class Asking:
         """Fill `flow` with the answer."""
         flow.model = self.entry.model.key
         flow.notes = self.notes
-        flow.instance = instance = await self.acquire()
-        request = await self.prepare(instance)
-        try:
-            await self._stream(flow, instance, request)
-        except ContextOverflowError as error:
-            if flow.fragments:
-                raise
-            flow.instance = instance = await self._larger(instance, error)
-            if self.ask.overflow is not Overflow.STOP and not self._fits(instance, error):
-                request, note = await self.session.shorten(
-                    instance, await self.prepare(instance), self.ask.overflow
-                )
-                self.notes.append(note)
+        async with self.hold() as instance:
+            flow.instance = instance
+            try:
+                await self._stream(flow, instance, await self.prepare(instance))
+            except ContextOverflowError as error:
+                if flow.fragments:
+                    raise
+                overflow = error
+            else:
+                return
+        # No longer held: several that overflow at once would wait for each other.
+        async with self._hold_larger(instance, overflow) as instance:
+            flow.instance = instance
+            request = await self._fitting(instance, overflow)
             await self._stream(flow, instance, request)
 
     async def measure(self) -> tuple[int, int]:
         """Tokens of the instance's context and of the prompt, by its own tokenizer."""
-        instance = await self.acquire()
-        return instance.context_tokens, await self.session.count_prompt(instance, self._request)
+        async with self.hold() as instance:
+            return instance.context_tokens, await self.session.count_prompt(instance, self._request)
 
     async def explain(self) -> Explanation:
         """What `run` would send, without sending it."""
-        instance = await self.acquire()
-        request = await self.prepare(instance)
-        provider = self.session.provider
-        rendered = await provider.render(instance, request)
-        tokens = len(await provider.tokenize(instance, rendered))
-        return Explanation(
-            model=self.entry.model.key,
-            instance=instance,
-            rendered=rendered,
-            prompt_tokens=tokens,
-            context_tokens=instance.context_tokens,
-            wire=provider.wire_request(instance, request),
-            parameters=compare_parameters(
-                request.sampling, await provider.sampling_defaults(instance)
-            ),
-            notes=tuple(self.notes),
-        )
+        async with self.hold() as instance:
+            request = await self.prepare(instance)
+            provider = self.session.provider
+            rendered = await provider.render(instance, request)
+            tokens = len(await provider.tokenize(instance, rendered))
+            return Explanation(
+                model=self.entry.model.key,
+                instance=instance,
+                rendered=rendered,
+                prompt_tokens=tokens,
+                context_tokens=instance.context_tokens,
+                wire=provider.wire_request(instance, request),
+                parameters=compare_parameters(
+                    request.sampling, await provider.sampling_defaults(instance)
+                ),
+                notes=tuple(self.notes),
+            )
 
     async def _stream(self, flow: AnswerFlow, instance: Instance, request: Request) -> None:
         listen = self.ask.on_progress
@@ -218,29 +222,46 @@ class Asking:
         finally:
             await stream.aclose()
 
-    async def _larger(self, instance: Instance, error: ContextOverflowError) -> Instance:
-        """An instance of the best known size, when the loaded one was smaller by chance."""
-        best = self._size.tokens or self.entry.model.declared_context_tokens
-        if self._size.explicit or best is None or best <= instance.context_tokens:
-            if self.ask.overflow is Overflow.STOP:
-                raise _with_advice(error, self._size)
-            return instance
-        if best < error.prompt_tokens and self.ask.overflow is Overflow.STOP:
-            raise _with_advice(error, self._size)
-        self.notes.append(
-            f"The loaded instance held {instance.context_tokens:,}; loaded it again with {best:,}."
+    def _hold_larger(
+        self, instance: Instance, error: ContextOverflowError
+    ) -> AbstractAsyncContextManager[Instance]:
+        """An instance of the best known size, when the loaded one was smaller by chance.
+
+        Raises `error` with advice where that would not help and nothing may be cut.
+        """
+        size, config = self._size, replace(self.ask.load, context_tokens=self._size.tokens)
+        grows = (
+            not size.explicit
+            and size.tokens is not None
+            and size.tokens > instance.context_tokens
+            and (size.tokens > error.prompt_tokens or self.ask.overflow is not Overflow.STOP)
         )
-        return await self.session.acquire(
+        if not grows and self.ask.overflow is Overflow.STOP:
+            raise _with_advice(error, size)
+        if grows:
+            self.notes.append(
+                f"The loaded instance held {instance.context_tokens:,}; "
+                f"loaded it again with {size.tokens:,}."
+            )
+        return self.session.hold(
             self.entry.model,
-            replace(self.ask.load, context_tokens=best),
-            reload=True,
+            config,
+            explicit=size.explicit or grows,
             resident=self.ask.resident,
             on_progress=self.ask.on_progress,
         )
 
-    @staticmethod
-    def _fits(instance: Instance, error: ContextOverflowError) -> bool:
-        return error.prompt_tokens < instance.context_tokens
+    async def _fitting(self, instance: Instance, error: ContextOverflowError) -> Request:
+        """The request for an instance on which another overflowed, cut where it must be."""
+        if self.ask.overflow is Overflow.STOP or error.prompt_tokens < instance.context_tokens:
+            return await self.prepare(instance)
+        # All that a prompt leaves is little until it is cut.
+        counts = wants_prompt_count(self.ask.out_ctx)
+        request = self._request if counts else await self.prepare(instance)
+        request, note = await self.session.shorten(instance, request, self.ask.overflow)
+        self._request = replace(request, sampling=self._request.sampling)
+        self.notes.append(note)
+        return await self.prepare(instance)
 
 
 def _with_advice(error: ContextOverflowError, size: LoadSize) -> ContextOverflowError:

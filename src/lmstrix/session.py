@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from lmstrix.errors import ContextOverflowError, StalledError
+from lmstrix.errors import ContextOverflowError, NotFoundError, StalledError
 from lmstrix.stall import StallClock
 from lmstrix.types import Message, Overflow, Phase, Role
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
         StreamItem,
     )
 
+# What an instance is called that a context test loaded for itself. No question may disturb it.
+TEST_INSTANCE_PREFIX = "lmstrix-test"
 _CUT_MARK = "\n[…]\n"
 _PROMPT_SLACK_TOKENS = 16  # tokenizing a piece alone can differ from tokenizing it in place
 
@@ -38,7 +42,8 @@ class _Watchdog:
 
     def __init__(self, clock: StallClock, loop: asyncio.AbstractEventLoop) -> None:
         self.waiting: asyncio.Task[object] | None = None
-        self.stalled = False
+        self._stalled = False
+        self._cancels = _this_task().cancelling()
         self._clock = clock
         self._loop = loop
         self._timer = loop.call_at(clock.deadline, self._check)
@@ -46,10 +51,14 @@ class _Watchdog:
     def close(self) -> None:
         self._timer.cancel()
 
+    def stalled(self) -> bool:
+        """Whether a cancellation came from here, and from nobody else at the same moment."""
+        return self._stalled and _this_task().uncancel() <= self._cancels
+
     def _check(self) -> None:
         now = self._loop.time()
         if self.waiting is not None and now >= self._clock.deadline:
-            self.stalled = True
+            self._stalled = True
             self.waiting.cancel()
             return
         again = max(self._clock.deadline, now + 0.001) if self.waiting else now + 1.0
@@ -67,6 +76,8 @@ class Session:
         self.provider = provider
         self.timeouts = timeouts
         self._gates: dict[str, asyncio.Lock] = {}
+        self._held: Counter[str] = Counter()  # instance ids with who answers from them
+        self._freed = asyncio.Event()
 
     async def acquire(
         self,
@@ -81,17 +92,54 @@ class Session:
         """An instance of `model`: one that is loaded already if it will do, else a new one.
 
         Without `explicit` any loaded instance does whose settings do not contradict `config`;
-        with it the context must be the one asked for. An instance that will not do is unloaded
-        first, as is any with `reload`. Raises `LoadError`, `StalledError`.
+        with it the context must be the one asked for. Where none will do, or with `reload`,
+        those there are are unloaded first, each once nobody holds it. Raises `LoadError`,
+        `StalledError`.
         """
         async with self._gates.setdefault(model.key, asyncio.Lock()):
-            for instance in await self.provider.list_instances():
-                if instance.model_key != model.key or instance.server != model.server:
-                    continue
+            loaded = [
+                instance
+                for instance in await self.provider.list_instances()
+                if (instance.model_key, instance.server) == (model.key, model.server)
+                and not instance.id.startswith(TEST_INSTANCE_PREFIX)
+            ]
+            for instance in loaded:
                 if not reload and _will_do(instance, config, model, explicit=explicit):
                     return instance
-                await self.provider.unload(instance.id)
+            for instance in loaded:
+                while self._held[instance.id]:
+                    self._freed.clear()
+                    await self._freed.wait()
+                with suppress(NotFoundError):  # it ended by itself meanwhile
+                    await self.provider.unload(instance.id)
             return await self._load(model, config, resident=resident, on_progress=on_progress)
+
+    @asynccontextmanager
+    async def hold(
+        self,
+        model: Model,
+        config: LoadConfig,
+        *,
+        explicit: bool = False,
+        reload: bool = False,
+        resident: bool = False,
+        on_progress: ProgressListener | None = None,
+    ) -> AsyncGenerator[Instance, None]:
+        """As `acquire`; until the block is left, no `acquire` of this session unloads it."""
+        instance = await self.acquire(
+            model,
+            config,
+            explicit=explicit,
+            reload=reload,
+            resident=resident,
+            on_progress=on_progress,
+        )
+        self._held[instance.id] += 1
+        try:
+            yield instance
+        finally:
+            self._held[instance.id] -= 1
+            self._freed.set()
 
     async def _load(
         self,
@@ -110,13 +158,12 @@ class Session:
                 on_progress(progress)
 
         watchdog = _Watchdog(clock, loop)
-        watchdog.waiting = task = _this_task()
+        watchdog.waiting = _this_task()
         try:
             return await self.provider.load(model, config, resident=resident, on_progress=listen)
         except asyncio.CancelledError:
-            if not watchdog.stalled:
+            if not watchdog.stalled():
                 raise
-            task.uncancel()
             raise _stalled(clock, f"Loading {model.key}") from None
         finally:
             watchdog.close()
@@ -135,15 +182,14 @@ class Session:
         try:
             while True:
                 clock.resume(loop.time())
-                watchdog.waiting = task = _this_task()
+                watchdog.waiting = _this_task()
                 try:
                     item = await anext(source)
                 except StopAsyncIteration:
                     return
                 except asyncio.CancelledError:
-                    if not watchdog.stalled:
+                    if not watchdog.stalled():
                         raise
-                    task.uncancel()
                     raise _stalled(clock, f"The answer of {instance.model_key}") from None
                 finally:
                     watchdog.waiting = None
@@ -225,8 +271,10 @@ def _will_do(instance: Instance, config: LoadConfig, model: Model, *, explicit: 
             return False
     if not explicit or config.context_tokens is None:
         return True
+    # Engines round up what they are asked for, and hold no more than the model declares.
     most = model.declared_context_tokens or config.context_tokens
-    return instance.context_tokens == min(config.context_tokens, most)
+    wanted = min(config.context_tokens, most)
+    return wanted in (instance.context_tokens, instance.config.context_tokens)
 
 
 def _texts(request: Request) -> Sequence[str]:

@@ -34,6 +34,7 @@ def test_a_chat_model_is_described_from_its_header(made: Maker, tmp_path: Path) 
         name=source.stem,
         architecture="llama",
         parameters=3 * (64 * 64 * 3 + 64 * 128 * 3 + 128) + 2048 * 64 + 64,
+        tools=True,
         quantization="Q8_0",
         declared_context_tokens=2048,
         identity=file_identity(source),

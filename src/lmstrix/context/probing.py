@@ -28,7 +28,7 @@ from lmstrix.errors import (
     UnreachableError,
 )
 from lmstrix.results import FailureKind, ProbeOutcome, Score
-from lmstrix.session import Session
+from lmstrix.session import TEST_INSTANCE_PREFIX, Session
 from lmstrix.types import Fragment, FragmentKind, ModelType, Phase, Progress, Sampling, Stats
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 MARKERS = 3  # start, middle, end
 _MARKER_FAMILY = Keyed()
 COUNT_SLACK_TOKENS = 2  # servers differ in counting the marks of begin and end
-INSTANCE_PREFIX = "lmstrix-test"
 _FATAL = (
     FailureKind.OUT_OF_MEMORY,
     FailureKind.CRASH,
@@ -112,7 +111,7 @@ class Prober:
     @property
     def instance_id(self) -> str:
         """What the instances of this prober are called."""
-        return f"{INSTANCE_PREFIX}-{(self.model.identity or self.model.key)[:12]}"
+        return f"{TEST_INSTANCE_PREFIX}-{(self.model.identity or self.model.key)[:12]}"
 
     async def probe_load(self, tokens: int) -> ProbeOutcome:
         """Load an instance of `tokens` and see how large it really is."""
