@@ -39,7 +39,7 @@ async def main(model: str, tokens: int, how: str) -> None:
         instance = Instance(
             id="tiny", model_key="tiny", provider="embedded", server="embedded", context_tokens=1
         )
-        await settle(engine, instance, Places.locate())
+        await settle(engine, instance, Places.locate(), names=["tiny"])
     say_pid()
     await asyncio.Event().wait()
 

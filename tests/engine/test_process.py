@@ -30,7 +30,7 @@ async def test_an_engine_tells_what_it_really_holds(start: Start) -> None:
     assert engine.context_tokens == 1024
     assert engine.parallel == 2
     assert engine.memory is not None
-    assert engine.memory.kv_bytes == 2 * 1024 * 1024  # 1,024 bytes a token, two slots
+    assert engine.memory.kv_bytes == 2 * 1024 * 1280  # 1,280 bytes a token, two slots
     assert engine.memory.weights_bytes > 900_000
     assert engine.memory.compute_bytes > 0
     assert engine.memory.resident_bytes > engine.memory.kv_bytes
@@ -225,3 +225,53 @@ async def test_ctrl_c_in_the_terminal_does_not_reach_the_engine(start: Start) ->
     os.kill(engine.pid, signal.SIGINT)
     status, _ = await engine.client.call("GET", "/health")
     assert status == 200
+
+
+@pytest.mark.parametrize("says", ["", '{"url": "ht', "[1]\n", "no JSON at all\n", "\0\xff\n"])
+async def test_an_engine_that_talks_nonsense_is_a_failed_load(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(f"import sys; sys.stdin.readline(); sys.stdout.write({says!r})")
+    monkeypatch.setattr("lmstrix.engine.process._CHILD", child)
+    with pytest.raises(LoadError, match="tiny-chat did not load"):
+        await Engine.start(spec())
+
+
+async def test_an_engine_that_does_not_say_what_it_holds_is_a_failed_load(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(
+        'import sys; sys.stdin.readline(); print(\'{"url": "http://127.0.0.1:1"}\', flush=True);'
+        "sys.stdin.readline()"
+    )
+    monkeypatch.setattr("lmstrix.engine.process._CHILD", child)
+    with pytest.raises(LoadError, match="did not say what it holds"):
+        await Engine.start(spec())
+
+
+async def test_a_flood_on_standard_error_is_kept_within_bounds(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(
+        "import sys; sys.stdin.readline();"
+        "[sys.stderr.write('x' * 2**20) for _ in range(64)];"
+        "[sys.stderr.write('line\\n') for _ in range(10**5)]"
+    )
+    monkeypatch.setattr("lmstrix.engine.process._CHILD", child)
+    with pytest.raises(LoadError) as caught:
+        await Engine.start(spec())
+    assert 0 < sum(map(len, caught.value.log)) < 40 * 501
+
+
+async def test_a_machine_without_room_for_a_process_is_a_failed_load(
+    spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("subprocess.Popen", full)
+    with pytest.raises(LoadError, match="no process could be started"):
+        await Engine.start(spec())

@@ -20,6 +20,8 @@ from lmstrix.errors import LoadError
 from lmstrix.types import Instance
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lmstrix.config import Places
 
 Start = Callable[..., Awaitable[Engine]]
@@ -44,7 +46,7 @@ async def reside(start: Start, places: Places) -> AsyncIterator[Reside]:
 
     async def reside(**changes: object) -> Resident:
         engine = await start(**changes)
-        await settle(engine, instance(engine), places)
+        await settle(engine, instance(engine), places, names=["tiny-chat", "tiny-chat:2"])
         return next(one for one in residents(places) if one.instance.pid == engine.pid)
 
     yield reside
@@ -67,9 +69,10 @@ async def test_a_resident_engine_is_found_and_answers(reside: Reside) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX's")
 async def test_a_registration_is_for_its_user_alone(reside: Reside, places: Places) -> None:
+    places.residents.mkdir(mode=0o755, parents=True)
     await reside()
-    for folder in (places.residents, places.logs):
-        (file,) = folder.iterdir()
+    assert stat.S_IMODE(places.residents.stat().st_mode) == 0o700
+    for file in (*places.residents.glob("*.json"), *places.logs.iterdir()):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -77,7 +80,7 @@ async def test_it_ends_after_its_time_without_a_request(reside: Reside, places: 
     resident = await reside(ttl_s=0.4)
     assert resident.instance.pid is not None
     await gone(resident.instance.pid)
-    assert list(places.residents.iterdir()) == []
+    assert list(places.residents.glob("*.json")) == []
     assert list(places.logs.iterdir()) == []
 
 
@@ -97,7 +100,7 @@ async def test_told_to_end_it_leaves_nothing(reside: Reside, places: Places) -> 
     resident = await reside()
     await resident.close()
     assert not psutil.pid_exists(resident.instance.pid or 0)
-    assert list(places.residents.iterdir()) == []
+    assert list(places.residents.glob("*.json")) == []
     assert list(places.logs.iterdir()) == []
 
 
@@ -136,7 +139,7 @@ async def test_a_killed_one_is_swept_and_its_death_explained(
     assert death is not None
     assert not death.expected
     assert residents(places) == []
-    assert list(places.residents.iterdir()) == []
+    assert list(places.residents.glob("*.json")) == []
 
 
 async def test_a_registration_whose_number_is_now_another_process_is_stale(
@@ -147,8 +150,8 @@ async def test_a_registration_whose_number_is_now_another_process_is_stale(
     stale = msgspec.structs.replace(
         resident._registration, pid=mine.pid, started_at=mine.create_time() - 1000
     )
-    path = places.residents / "stale.json"
-    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(stale, log="")))
+    path = places.residents / f"{mine.pid}.json"
+    path.write_bytes(msgspec.json.encode(stale))
     assert [one.instance.pid for one in residents(places)] == [resident.instance.pid]
     assert not path.exists()
     assert mine.is_running()
@@ -170,8 +173,71 @@ async def test_an_engine_that_cannot_register_is_a_failed_load(
             registration=places.residents / "no such folder" / "x.json",
             log=places.residents / "none" / "x.log",
             content=msgspec.json.encode(
-                Registration(
-                    instance=instance(engine), url="", key="", pid=1, started_at=0.0, log=""
-                )
+                Registration(instance=instance(engine), url="", key="", pid=1, started_at=0.0)
             ).decode(),
         )
+
+
+async def test_two_that_load_at_once_get_names_of_their_own(reside: Reside) -> None:
+    both = await asyncio.gather(reside(), reside())
+    assert {one.instance.id for one in both} == {"tiny-chat", "tiny-chat:2"}
+    with pytest.raises(LoadError, match="tiny-chat:2 already"):
+        await reside()
+
+
+def planted(places: Places, name: str, **changes: object) -> Path:
+    """A registration as an enemy, or a mistake, would write it."""
+    gone = {"id": "a", "model_key": "a", "provider": "p", "server": "s", "context_tokens": 1}
+    said = {
+        "instance": gone,
+        "url": "http://127.0.0.1:9",
+        "key": "k",
+        "pid": 2**30,
+        "started_at": 0.0,
+        **changes,
+    }
+    places.residents.mkdir(parents=True, exist_ok=True)
+    path = places.residents / name
+    path.write_bytes(msgspec.json.encode(said))
+    return path
+
+
+def test_sweeping_removes_no_file_that_a_registration_names(places: Places, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    path = planted(places, f"{2**30}.json", log=str(precious))
+    assert residents(places) == []
+    assert not path.exists()
+    assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"url": "http://203.0.113.7:80"},
+        {"url": "http://127.0.0.1:80@203.0.113.7"},
+        {"url": "nonsense"},
+        {"key": "k\r\nHost: elsewhere"},
+        {"pid": -1},
+        {"pid": 2**70},
+    ],
+    ids=str,
+)
+def test_a_registration_that_would_lead_elsewhere_is_passed_over(
+    places: Places, lie: dict[str, object]
+) -> None:
+    mine = psutil.Process()
+    said = {"pid": mine.pid, "started_at": mine.create_time(), **lie}
+    planted(places, f"{said['pid']}.json", **said)
+    assert residents(places) == []
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a file away"
+)
+def test_another_users_registration_counts_for_nothing(places: Places) -> None:
+    mine = psutil.Process()
+    path = planted(places, f"{mine.pid}.json", pid=mine.pid, started_at=mine.create_time())
+    assert len(residents(places)) == 1
+    os.chown(path, 12345, -1)
+    assert residents(places) == []

@@ -11,13 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lmstrix.config import Places, Settings
+from lmstrix.config import Places, Settings, Timeouts
 from lmstrix.errors import (
     ContextOverflowError,
     EngineDiedError,
     LoadError,
     NotFoundError,
     OutOfMemoryError,
+    StalledError,
     UnsupportedError,
 )
 from lmstrix.providers.embedded import EmbeddedProvider, with_unique_keys
@@ -280,6 +281,33 @@ async def test_a_resident_instance_is_there_for_the_next_command(
         await read()
     assert caught.value.partial
     assert await later.list_instances() == []
+
+
+async def test_two_processes_that_load_at_once_name_their_instances_apart(
+    provider: Embedded, model: MakeModel, places: Places
+) -> None:
+    other = EmbeddedProvider(Settings(), places)  # shares no more than another process would
+    config = LoadConfig(context_tokens=256)
+    both = await asyncio.gather(
+        *(one.load(model(), config, resident=True) for one in (provider, other))
+    )
+    listed = await provider.list_instances()
+    assert {one.id for one in both} == {one.id for one in listed} == {"tiny-chat", "tiny-chat:2"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot stop a process")
+async def test_an_engine_that_takes_a_question_and_hangs_is_a_stall(
+    places: Places, model: MakeModel
+) -> None:
+    provider = EmbeddedProvider(Settings(timeouts=Timeouts(prompt_s=0.2)), places)
+    instance = await provider.load(model(), LoadConfig(context_tokens=256))
+    os.kill(instance.pid or 0, signal.SIGSTOP)
+    try:
+        with pytest.raises(StalledError, match="has not answered"):
+            await provider.tokenize(instance, "a")
+    finally:
+        os.kill(instance.pid or 0, signal.SIGCONT)
+        await provider.aclose()
 
 
 async def test_closing_ends_what_is_owned(provider: Embedded, model: MakeModel) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -50,11 +51,15 @@ def main() -> None:
         _exit(3)
     _report(reports, {"url": server.listening_address})
     line = sys.stdin.buffer.readline()
-    if not line:
+    if not line.endswith(b"\n"):  # the owner is gone, if need be in the middle of its order
         _exit(0)
     order = json.loads(line)
-    _stop_watching(watcher)
-    _reside(server, spec, order, reports)
+    try:
+        _reside(server, spec, order, reports, watcher)
+    except OSError as problem:
+        sys.stderr.write(f"The engine could not register: {problem}.\n")
+        sys.stderr.flush()
+        _exit(3)
 
 
 def _load(spec: dict[str, Any]) -> Any:
@@ -178,7 +183,13 @@ def _stop_watching(watcher: subprocess.Popen[bytes] | None) -> None:
         watcher.wait()
 
 
-def _reside(server: Any, spec: dict[str, Any], order: dict[str, str], reports: Any) -> NoReturn:
+def _reside(
+    server: Any,
+    spec: dict[str, Any],
+    order: dict[str, str],
+    reports: Any,
+    watcher: subprocess.Popen[bytes] | None,
+) -> NoReturn:
     """Register, let go of the owner, and end after `ttl_s` without a request."""
     registration = order["register"]
     stop = threading.Event()
@@ -193,12 +204,13 @@ def _reside(server: Any, spec: dict[str, Any], order: dict[str, str], reports: A
     os.dup2(log, 2)
     os.dup2(log, 1)
     _write_privately(registration, order["content"])
+    _stop_watching(watcher)
     _report(reports, {"registered": True})
     reports.close()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)  # the owner's pipe
     try:
-        _wait_until_idle(server, spec["ttl_s"], stop, log)
+        _wait_until_idle(server, math.inf if spec["ttl_s"] is None else spec["ttl_s"], stop, log)
     finally:
         _remove(registration)
         _remove(order["log"])

@@ -19,7 +19,7 @@ import msgspec
 from lmstrix.engine import deaths, memory
 from lmstrix.engine.client import EngineClient
 from lmstrix.engine.deaths import Death
-from lmstrix.errors import LoadError, OutOfMemoryError
+from lmstrix.errors import LoadError, OutOfMemoryError, ProtocolError
 from lmstrix.types import Phase, Progress
 
 if TYPE_CHECKING:
@@ -137,7 +137,16 @@ class Engine:
         begun = time.monotonic()
         # Started from the loop's own thread: on Linux the engine ends with the thread that
         # started it.
-        engine = cls(spec, _spawn(), on_progress)
+        try:
+            process = _spawn()
+        except OSError as problem:  # no process, file or memory to be had
+            raise LoadError(
+                f"{spec.model} did not load: no process could be started ({problem.strerror}).",
+                model=spec.model,
+                context_tokens=spec.context_tokens,
+                hint="End other programs, or allow this user more processes and open files.",
+            ) from problem
+        engine = cls(spec, process, on_progress)
         try:
             await engine._load()
         except BaseException:
@@ -206,8 +215,12 @@ class Engine:
             raise await self._load_error(report)
         self.url = report["url"]
         # The engine silently makes a context larger than the model's own smaller.
-        _, body = await self.client.call("GET", "/props")
-        props = msgspec.json.decode(body, type=_Props)
+        try:
+            _, body = await self.client.call("GET", "/props")
+            props = msgspec.json.decode(body, type=_Props)
+        except (OSError, ProtocolError, msgspec.DecodeError) as problem:
+            why = f"it came up and did not say what it holds ({problem})"
+            raise await self._load_error({"error": why}) from None
         self.context_tokens = props.default_generation_settings.n_ctx
         self.parallel = props.total_slots
         await self._log_is_whole()
@@ -266,8 +279,10 @@ class Engine:
         """The next message of the engine; empty when it ended without one."""
         assert self._process.stdout is not None
         line = await _in_thread(self._process.stdout.readline)
-        report: dict[str, Any] = msgspec.json.decode(line) if line else {}
-        return report
+        try:
+            return msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError:  # nothing, or it was killed in the middle of a word
+            return {}
 
     def _read_log(self) -> None:
         """Thread: keep the log, then wait for the end of the process."""

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from http import HTTPStatus
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
@@ -16,23 +17,23 @@ from lmstrix.engine import memory
 from lmstrix.engine.owned import Owned, died
 from lmstrix.engine.plan import plan, refuse_hopeless, usable_cores
 from lmstrix.engine.process import Engine
-from lmstrix.engine.resident import Resident, residents, settle
+from lmstrix.engine.resident import Resident, free_name, residents, settle
 from lmstrix.errors import (
     ContextOverflowError,
     GenerationError,
     GGUFError,
     LMStrixError,
-    LoadError,
     NotFoundError,
+    StalledError,
     UnsupportedError,
 )
 from lmstrix.protocol.chat import AnswerDecoder, encode, error_from, request_for
 from lmstrix.protocol.events import EventDecoder
 from lmstrix.providers import Capabilities
-from lmstrix.types import Instance, Listing, Model, Progress, Sampling, WireRequest
+from lmstrix.types import Instance, Listing, Model, Phase, Progress, Sampling, WireRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from lmstrix.config import Places, Settings
     from lmstrix.engine.process import EngineSpec
@@ -170,7 +171,8 @@ class EmbeddedProvider:
         """
         spec = plan(model, config, self._settings.embedded, cores=usable_cores())
         await asyncio.to_thread(_refuse_hopeless, spec, config)
-        wanted = await self._new_id(model, instance_id)
+        names = [instance_id] if instance_id else _names(model.key)
+        wanted = await self._new_id(model, names)
         try:
             engine = await Engine.start(spec, on_progress=on_progress)
             instance = Instance(
@@ -190,7 +192,9 @@ class EmbeddedProvider:
             )
             if resident:
                 try:
-                    await settle(engine, instance, self._places)
+                    instance = await settle(
+                        engine, instance, self._places, names=chain([wanted], names)
+                    )
                 except BaseException:
                     engine.kill()
                     raise
@@ -200,20 +204,11 @@ class EmbeddedProvider:
             self._loading.discard(wanted)
         return instance
 
-    async def _new_id(self, model: Model, wanted: str | None) -> str:
+    async def _new_id(self, model: Model, names: Iterable[str]) -> str:
         for dead in [name for name, owned in self._owned.items() if owned.dead]:
             del self._owned[dead]
         taken = {instance.id for instance in await self.list_instances()} | self._loading
-        if wanted in taken:
-            raise LoadError(
-                f"There is an instance named {wanted} already.",
-                model=model.key,
-                hint=f"Unload it first: lmstrix unload {wanted}",
-            )
-        number, chosen = 1, wanted or model.key
-        while chosen in taken:
-            number += 1
-            chosen = f"{model.key}:{number}"
+        chosen = free_name(names, taken, model=model.key)
         self._loading.add(chosen)
         return chosen
 
@@ -317,8 +312,17 @@ class EmbeddedProvider:
     ) -> _T:
         engine = await self._ready(instance)
         method, body = ("GET", b"") if question is None else ("POST", encode(question))
+        limit_s = self._settings.timeouts.prompt_s
         try:
-            status, found = await engine.client.call(method, path, body)
+            async with asyncio.timeout(limit_s):
+                status, found = await engine.client.call(method, path, body)
+        except TimeoutError:
+            raise StalledError(
+                f"The engine of {instance.model_key} has not answered for {limit_s:g} s.",
+                phase=Phase.PROMPT,
+                after_s=limit_s,
+                hint=f"If it hangs, end it: lmstrix unload {instance.id}",
+            ) from None
         except OSError as broken:
             raise await _what_broke(engine, broken) from None
         if status != HTTPStatus.OK:
@@ -339,6 +343,11 @@ class EmbeddedProvider:
         raise NotFoundError(
             f"No instance named {instance_id} is loaded.", hint="See what is: lmstrix ps"
         )
+
+
+def _names(key: str) -> Iterator[str]:
+    """What instances of a model are called: by its key, then numbered."""
+    return chain([key], (f"{key}:{number}" for number in count(2)))
 
 
 def _refusal(instance: Instance, body: bytes, status: int) -> LMStrixError:
