@@ -72,7 +72,7 @@ async def test_a_registration_is_for_its_user_alone(reside: Reside, places: Plac
     places.residents.mkdir(mode=0o755, parents=True)
     await reside()
     assert stat.S_IMODE(places.residents.stat().st_mode) == 0o700
-    for file in (*places.residents.glob("*.json"), *places.logs.iterdir()):
+    for file in (*places.residents.iterdir(), *places.logs.iterdir()):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -80,7 +80,7 @@ async def test_it_ends_after_its_time_without_a_request(reside: Reside, places: 
     resident = await reside(ttl_s=0.4)
     assert resident.instance.pid is not None
     await gone(resident.instance.pid)
-    assert list(places.residents.glob("*.json")) == []
+    assert list(places.residents.iterdir()) == []
     assert list(places.logs.iterdir()) == []
 
 
@@ -100,7 +100,7 @@ async def test_told_to_end_it_leaves_nothing(reside: Reside, places: Places) -> 
     resident = await reside()
     await resident.close()
     assert not psutil.pid_exists(resident.instance.pid or 0)
-    assert list(places.residents.glob("*.json")) == []
+    assert list(places.residents.iterdir()) == []
     assert list(places.logs.iterdir()) == []
 
 
@@ -139,7 +139,7 @@ async def test_a_killed_one_is_swept_and_its_death_explained(
     assert death is not None
     assert not death.expected
     assert residents(places) == []
-    assert list(places.residents.glob("*.json")) == []
+    assert list(places.residents.iterdir()) == []
 
 
 async def test_a_registration_whose_number_is_now_another_process_is_stale(

@@ -121,10 +121,10 @@ async def settle(
     """
     from filelock import AsyncFileLock  # noqa: PLC0415  # slow to import, for residents alone
 
-    for folder in (places.residents, places.logs):
+    for folder in (places.residents, places.logs, places.locks):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     places.residents.chmod(0o700)  # it may have been made before, by another hand
-    async with AsyncFileLock(places.residents / "names.lock", timeout=_NAMES_S):
+    async with AsyncFileLock(places.locks / "resident-names.lock", timeout=_NAMES_S):
         others = await asyncio.to_thread(residents, places)
         name = free_name(names, {one.instance.id for one in others}, model=instance.model_key)
         instance = replace(instance, id=name)
