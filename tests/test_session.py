@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lmstrix import AsyncLMStrix, Overflow, Sampling
+from lmstrix import AsyncLMStrix, Message, Overflow, Role, Sampling
 from lmstrix.config import Settings, Timeouts
-from lmstrix.errors import ContextOverflowError
+from lmstrix.errors import ContextOverflowError, UsageError
 from lmstrix.session import TEST_INSTANCE_PREFIX, Session
-from lmstrix.types import Instance, LoadConfig, StopReason
+from lmstrix.types import Instance, LoadConfig, Request, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -129,3 +130,43 @@ async def test_a_cancel_in_the_moment_of_a_stall_stays_a_cancel(client: AsyncLMS
     task = asyncio.create_task(session.acquire(model, LoadConfig()))
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_a_long_conversation_loses_its_oldest_questions_with_their_answers(
+    client: AsyncLMStrix,
+):
+    instance = await client.load("tiny-chat", in_ctx=512)
+    session = client._open.session_for((await client.find("tiny-chat")).model)
+    roles = (Role.USER, Role.ASSISTANT)
+    turns = [Message(roles[n % 2], f"This is message number {n}.") for n in range(2001)]
+    rules = Message(Role.SYSTEM, "Be kind.")
+    begun = time.monotonic()
+    cut, note = await session.shorten(instance, Request(messages=(rules, *turns)), Overflow.ROLLING)
+    assert time.monotonic() - begun < 10  # one count a message would take minutes
+    system, first, *_, last = cut.messages
+    assert (system, last) == (rules, turns[-1])
+    assert first.role is Role.USER
+    assert list(cut.messages[1:]) == turns[-len(cut.messages) + 1 :]
+    assert 250 < await session.count_prompt(instance, cut) <= 384
+    assert "from the beginning" in note
+
+
+@pytest.mark.parametrize("overflow", [Overflow.MIDDLE, Overflow.ROLLING])
+@pytest.mark.parametrize("raw", [True, False])
+async def test_no_letter_is_cut_in_half(client: AsyncLMStrix, overflow: Overflow, *, raw: bool):
+    instance = await client.load("tiny-chat", in_ctx=512)
+    session = client._open.session_for((await client.find("tiny-chat")).model)
+    for shift in range(4):
+        text = "x" * shift + "日本語🎉é" * 300
+        request = Request(prompt=text) if raw else Request(messages=(Message(Role.USER, text),))
+        cut, _ = await session.shorten(instance, request, overflow)
+        assert "\ufffd" not in (cut.prompt or cut.messages[0].content)
+
+
+async def test_a_prompt_that_is_no_text_is_refused_before_anything_is_loaded(
+    client: AsyncLMStrix,
+):
+    for kind in ({"raw": True}, {}, {"system_prompt": "\udcff"}):
+        with pytest.raises(UsageError, match="UTF-8"):
+            await client.infer("caf\udce9", "tiny-chat", **kind)
+    assert await client.instances() == []

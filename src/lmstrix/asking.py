@@ -75,7 +75,22 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     on_progress: ProgressListener | None = None
 
     def request(self) -> Request:
-        """The question as a provider takes it. Raises `UsageError` when there is none."""
+        """The question as a provider takes it.
+
+        Raises `UsageError` when there is none, or none that can be written down.
+        """
+        request = self._request()
+        texts = [message.content for message in request.messages]
+        try:
+            "".join([*texts, request.prompt or ""]).encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                "The prompt holds bytes that are no text (UTF-8).",
+                hint="Convert it to UTF-8 first, for example with iconv.",
+            ) from None
+        return request
+
+    def _request(self) -> Request:
         if isinstance(self.prompt, tuple):
             if self.raw:
                 raise UsageError("A raw completion takes one text, not a list of messages.")

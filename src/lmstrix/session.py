@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # What an instance is called that a context test loaded for itself. No question may disturb it.
 TEST_INSTANCE_PREFIX = "lmstrix-test"
 _CUT_MARK = "\n[…]\n"
+_HALF_LETTER = "\ufffd"  # what a cut within a letter leaves of it
 _PROMPT_SLACK_TOKENS = 16  # tokenizing a piece alone can differ from tokenizing it in place
 
 
@@ -209,20 +210,24 @@ class Session:
     ) -> tuple[Request, str]:
         """Cut the prompt until it fits, and say in a sentence what was cut.
 
-        `MIDDLE` takes from the middle of the longest text; `ROLLING` drops the oldest messages
-        but the system prompt, then the beginning of the last one. A quarter of the context, at
-        most 512 tokens, is kept free for the answer (all of `max_tokens` when that is less).
+        `MIDDLE` takes from the middle of the longest text; `ROLLING` drops the oldest questions
+        with their answers, never the system prompt, then the beginning of the last one. A
+        quarter of the context, at most 512 tokens, is kept free for the answer (all of
+        `max_tokens` when that is less).
         Raises `ContextOverflowError` when even that does not help.
         """
         context = instance.context_tokens
         reserve = min(context // 4, 512, request.sampling.max_tokens or 512)
         before = count = await self.count_prompt(instance, request)
+        if overflow is Overflow.ROLLING and count > context - reserve:
+            request = await self._drop_oldest(instance, request, context - reserve)
+            count = await self.count_prompt(instance, request)
         while count > context - reserve:
             excess = count - (context - reserve) + _PROMPT_SLACK_TOKENS
             shorter = (
                 await self._cut_middle(instance, request, excess)
                 if overflow is Overflow.MIDDLE
-                else await self._roll(instance, request, excess)
+                else await self._cut_beginning(instance, request, excess)
             )
             left = count if shorter is None else await self.count_prompt(instance, shorter)
             if shorter is None or left >= count:
@@ -248,19 +253,40 @@ class Session:
             return None
         head = await self.provider.detokenize(instance, tokens[: (keep + 1) // 2])
         tail = await self.provider.detokenize(instance, tokens[len(tokens) - keep // 2 :])
-        return _with_text(request, longest, head + _CUT_MARK + tail)
+        text = head.rstrip(_HALF_LETTER) + _CUT_MARK + tail.lstrip(_HALF_LETTER)
+        return _with_text(request, longest, text)
 
-    async def _roll(self, instance: Instance, request: Request, excess: int) -> Request | None:
+    async def _drop_oldest(self, instance: Instance, request: Request, most: int) -> Request:
+        """The conversation from the earliest question on with which it has `most` tokens.
+
+        A chat template may insist that a question comes first. The last one always stays.
+        """
         messages = request.messages
-        oldest = next((i for i, m in enumerate(messages[:-1]) if m.role is not Role.SYSTEM), None)
-        if oldest is not None:
-            return replace(request, messages=messages[:oldest] + messages[oldest + 1 :])
+        system = tuple(message for message in messages if message.role is Role.SYSTEM)
+        rest = [message for message in messages if message.role is not Role.SYSTEM]
+        starts = [at for at, message in enumerate(rest) if message.role is Role.USER]
+
+        def since(start: int) -> Request:
+            return replace(request, messages=(*system, *rest[start:]))
+
+        low, high = 0, len(starts) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if await self.count_prompt(instance, since(starts[middle])) <= most:
+                high = middle
+            else:
+                low = middle + 1
+        return since(starts[low]) if starts else request
+
+    async def _cut_beginning(
+        self, instance: Instance, request: Request, excess: int
+    ) -> Request | None:
         last = len(_texts(request)) - 1
         tokens = await self.provider.tokenize(instance, _texts(request)[last])
         if len(tokens) <= excess:
             return None
         kept = await self.provider.detokenize(instance, tokens[excess:])
-        return _with_text(request, last, kept)
+        return _with_text(request, last, kept.lstrip(_HALF_LETTER))
 
 
 def _will_do(instance: Instance, config: LoadConfig, model: Model, *, explicit: bool) -> bool:
