@@ -301,11 +301,15 @@ async def test_an_engine_that_takes_a_question_and_hangs_is_a_stall(
 ) -> None:
     provider = EmbeddedProvider(Settings(timeouts=Timeouts(prompt_s=0.2)), places)
     instance = await provider.load(model(), LoadConfig(context_tokens=256))
+
+    async def ask_on() -> None:
+        while True:  # a stop takes a moment to reach every thread
+            await provider.tokenize(instance, "a")
+
     os.kill(instance.pid or 0, signal.SIGSTOP)
     try:
         with pytest.raises(StalledError, match="has not answered"):
-            while True:  # a stop takes a moment to reach every thread
-                await provider.tokenize(instance, "a")
+            await ask_on()
     finally:
         os.kill(instance.pid or 0, signal.SIGCONT)
         await provider.aclose()
