@@ -530,3 +530,31 @@ def _allow() -> Iterator[None]:
 def _refuse() -> Iterator[None]:
     raise BusyError("It is held.", pid=1)
     yield
+
+
+@pytest.mark.parametrize("end", ["cancelled", "listener broken"])
+async def test_an_end_at_any_event_leaves_a_tidy_journal_and_blames_no_size(
+    bench: Any, end: str
+) -> None:
+    at = bench()
+    expected = await at.run(fast=True)
+    for number in range(len(at.events)):
+        at.store.reset_tests()
+        left = iter(range(number))
+
+        def listen(event: object, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                if end == "listener broken":
+                    raise BrokenPipeError
+                asyncio.current_task().cancel()
+
+        at.listen = listen
+        run = asyncio.create_task(at.run(fast=True))
+        await asyncio.wait([run])
+        assert run.cancelled() or isinstance(run.exception(), BrokenPipeError | None)
+        assert not at.world.instances
+        for result in at.store.loadable_results(expected.key):
+            assert result.status is not TestStatus.TESTING
+            for probe in at.store.probes(result.id):
+                assert probe.outcome is not None, f"event {number} left a probe open"
+                assert probe.outcome.ok or not probe.outcome.failure.blames_model

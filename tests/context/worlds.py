@@ -116,8 +116,12 @@ class World:
             memory=MemoryUse(weights_bytes=10**6, kv_bytes=held * self.bytes_per_token),
         )
         self.instances[instance_id] = instance
-        if on_progress is not None:
-            on_progress(Progress(phase=Phase.LOAD, fraction=1.0))
+        try:
+            if on_progress is not None:
+                on_progress(Progress(phase=Phase.LOAD, fraction=1.0))
+        except BaseException:
+            del self.instances[instance_id]  # a load that raises leaves nothing behind
+            raise
         return instance
 
     async def unload(self, instance_id: str) -> None:

@@ -302,10 +302,10 @@ class Walk:
         self._stage, self._tokens = _STAGES[kind], tokens
         probe_id = self._store.begin_probe(self.result.id, kind, tokens, at=self._clock())
         self.result = replace(self.result, probes=self.result.probes + 1)
-        self.tell(f"{self._stage} {tokens:,}")
         outcome = ProbeOutcome(ok=False, failure=FailureKind.INTERRUPTED)
         loads = self._prober.loads
         try:
+            self.tell(f"{self._stage} {tokens:,}")
             outcome = await work()
         finally:
             self._store.finish_probe(probe_id, outcome, at=self._clock())

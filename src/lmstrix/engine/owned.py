@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from lmstrix.engine.process import Engine
-from lmstrix.errors import EngineDiedError, LMStrixError
+from lmstrix.errors import EngineDiedError, LMStrixError, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,8 +114,8 @@ class Owned:
         except TimeoutError:
             if not self._active and not self._engine.died.done():
                 self._replacing = asyncio.create_task(self._replace())
-        except OSError:
-            pass  # it died; the next request says so
+        except (OSError, ProtocolError, msgspec.DecodeError):
+            pass  # it died, if need be in the middle of a word; the next request says so
         finally:
             self._tidying = None
 

@@ -43,8 +43,8 @@ def _started_on_linux(pid: int) -> str | None:
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None  # gone, or its number is another user's by now, who may be hidden
     fields = stat[stat.rindex(b")") + 2 :].split()
     if fields[0] in (b"Z", b"X"):
         return None
@@ -64,5 +64,5 @@ def _started_elsewhere(pid: int) -> str | None:
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         return f"{process.create_time():.3f}"
-    except psutil.NoSuchProcess:
-        return None
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None  # gone, or its number is another user's by now
