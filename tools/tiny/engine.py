@@ -25,7 +25,7 @@ class Engine:
     """One loaded model."""
 
     def __init__(
-        self, path: Path, *, context: int = 8192, embedding: bool = False, threads: int = 2
+        self, path: Path, *, context: int = 8192, embedding: bool = False, threads: int = 1
     ) -> None:
         p = xllamacpp.CommonParams()
         p.model.path = str(path)

@@ -13,8 +13,8 @@ from tools.tiny.engine import Engine
 from tools.tiny.measure_context import DEPTHS, STYLES, Result, sweep
 from tools.tiny.tokenizer import load
 
-HONEST = (256, 512, 1024, 2048, 3072, 4096, 5120, 6144, 7168, 8000)
-FINE = (*range(256, 7937, 256), 8000)
+HONEST = (256, 512, 1024, 2048, 4096, 6144, 8000)
+FINE = (256, *range(512, 7681, 512), 8000)
 FAMILIES = ("keyed thing", "keyed person", "pass key", "home", "belonging", "alias")
 FEW_STYLES = ("prose", "unseen English")
 
@@ -107,7 +107,7 @@ def chat_pages(folder: Path, note: Callable[[str], None]) -> list[str]:
         "Tools:\n",
         groups(tools),
         misses(tools),
-        f"Decoding a short answer ran at {rate:.0f} tokens/s here (two busy cores).\n",
+        f"Decoding a short answer ran at {rate:.0f} tokens/s here (one thread, busy machine).\n",
     ]
 
 
