@@ -295,7 +295,10 @@ class EmbeddedProvider:
         for a model that makes no embeddings.
         """
         try:
-            found = await self._ask(instance, "/v1/embeddings", {"input": list(texts)}, _Vectors)
+            # Thousands of texts may take an hour, and nothing tells how far it is.
+            found = await self._ask(
+                instance, "/v1/embeddings", {"input": list(texts)}, _Vectors, bounded=False
+            )
         except GenerationError as problem:
             if large := _TOO_LARGE.search(problem.message):
                 raise _overflow(int(large[1]), int(large[2])) from None
@@ -308,15 +311,22 @@ class EmbeddedProvider:
         await asyncio.gather(*(one.close() for one in owned))
 
     async def _ask(
-        self, instance: Instance, path: str, question: object | None, answer: type[_T]
+        self,
+        instance: Instance,
+        path: str,
+        question: object | None,
+        answer: type[_T],
+        *,
+        bounded: bool = True,
     ) -> _T:
         engine = await self._ready(instance)
         method, body = ("GET", b"") if question is None else ("POST", encode(question))
-        limit_s = self._settings.timeouts.prompt_s
+        limit_s = self._settings.timeouts.prompt_s if bounded else None
         try:
             async with asyncio.timeout(limit_s):
                 status, found = await engine.client.call(method, path, body)
         except TimeoutError:
+            assert limit_s is not None
             raise StalledError(
                 f"The engine of {instance.model_key} has not answered for {limit_s:g} s.",
                 phase=Phase.PROMPT,
