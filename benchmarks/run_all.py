@@ -38,9 +38,14 @@ SECTIONS = {
     ),
     "streaming": Section(
         "Streaming",
-        ("benchmarks/streaming.py",),
+        ("benchmarks/streaming.py", "--part", "overhead"),
         "What LMStrix adds to each token over the binding's own callback in a plain script, in the "
         "same run.",
+    ),
+    "rates": Section(
+        "Streaming from a slower model",
+        ("benchmarks/streaming.py", "--part", "rates"),
+        "The rate beside the binding's own, with one request and with four at once.",
     ),
     "context_search": Section(
         "Searching for what loads",

@@ -1,6 +1,6 @@
 """What LMStrix adds to each token of a stream, over the binding's own callback used raw.
 
-    python benchmarks/streaming.py [--rounds N] [--markdown]
+    python benchmarks/streaming.py [--rounds N] [--part overhead|rates]
 
 Three workers, each a process of its own that loads the model once: the binding in a plain script
 (`raw`), `LMStrix.stream` and `AsyncLMStrix.stream`. The same question is put to them in turn,
@@ -243,14 +243,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worker", nargs=4, metavar=("KIND", "MODEL", "PARALLEL", "THREADS"))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--part", choices=("overhead", "rates", "both"), default="both")
     arguments = parser.parse_args()
     if arguments.worker:
         kind, path, parallel, threads = arguments.worker
         work(kind, path, int(parallel), int(threads))
         return
     with tempfile.TemporaryDirectory() as folder:
-        print("\n".join(overhead(SHIPPED, arguments.rounds, folder)))
-        print()
+        if arguments.part != "rates":
+            print("\n".join(overhead(SHIPPED, arguments.rounds, folder)), "\n")
+        if arguments.part == "overhead":
+            return
         slow = Path(folder) / "slow.gguf"
         sys.path.insert(0, str(ROOT / "tests"))
         from models.making import make_slow
