@@ -19,6 +19,6 @@ run() {
 run lmstrix scan
 run lmstrix list
 run lmstrix fit tiny-chat
-run lmstrix test --all --budget 60s
+run lmstrix test --all --budget 2m
 run lmstrix list
 run lmstrix infer "What is the capital of Poland?" tiny-chat --stream --verbose
