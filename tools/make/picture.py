@@ -1,6 +1,6 @@
 """Draw what a command really prints as an SVG, for the README.
 
-    python tools/make/picture.py docs/terminal.svg [--columns 88] -- COMMAND [ARGUMENT ...]
+    python tools/make/picture.py [--columns 88] docs/terminal.svg -- COMMAND [ARGUMENT ...]
 
 The command runs in a pseudo-terminal of its own, so colours and live tables are those a user
 sees; of a live table only its last state is drawn. POSIX only, as pseudo-terminals are.
