@@ -56,7 +56,8 @@ async def test_an_answer_under_way_ends_before_its_instance_is_replaced(
         await anext(answer)
         other = await client.infer("two", model, in_ctx=512, raw=True, out_ctx=1, load=load)
         whole = await answer.completion()
-    assert whole.stats.stop_reason is StopReason.LENGTH
+    # Random weights may end by themselves; what counts is that nobody cut them off.
+    assert whole.stats.stop_reason in (StopReason.END, StopReason.LENGTH)
     assert whole.instance.context_tokens == 256
     assert other.instance.context_tokens == 512
 
