@@ -440,7 +440,8 @@ class AsyncLMStrix:
         ask = Ask(prompt=as_prompt(prompt), **options)
         ask.request()  # a prompt that cannot be sent is refused before anything is loaded
         entry = await self.find(model or self._last_used())
-        blind = ask.in_ctx is None and entry.result is None
+        known = entry.result.usable_tokens if entry.result is not None else None
+        blind = ask.in_ctx is None and known is None
         safe = self._safe_tokens(entry.model, ask.load) if blind else None
         session = self._open.session_for(entry.model)
         return Asking(ask, entry, session, safe_tokens=safe)
