@@ -19,6 +19,7 @@ run() {
 run lmstrix scan
 run lmstrix list
 run lmstrix fit tiny-chat
-run lmstrix test --all --budget 2m
+run lmstrix test tiny-chat-overclaimed
+run lmstrix test --all --budget 30s
 run lmstrix list
 run lmstrix infer "What is the capital of Poland?" tiny-chat --stream --verbose
