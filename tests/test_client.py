@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -268,3 +269,76 @@ async def test_a_provider_that_is_set_is_the_only_one_whose_models_are_known(
         assert await other.list_models() == []
         with pytest.raises(ModelNotFoundError):
             await other.find("tiny-chat")
+
+
+USES = {
+    "scan": (),
+    "list_models": (),
+    "find": ("tiny-chat",),
+    "fit": ("tiny-chat",),
+    "plan_test": ("tiny-chat",),
+    "test_model": ("tiny-chat",),
+    "test_models": (["tiny-chat"],),
+    "interrupted_tests": (),
+    "infer": (CAPITAL, "tiny-chat"),
+    "chat": ([Message(Role.USER, CAPITAL)], "tiny-chat"),
+    "stream": (CAPITAL, "tiny-chat"),
+    "explain": (CAPITAL, "tiny-chat"),
+    "select": (CAPITAL,),
+    "plan_context": (CAPITAL, "tiny-chat"),
+    "embed": (["a"], "tiny-embed"),
+    "load": ("tiny-chat",),
+    "unload": ("tiny-chat",),
+    "instances": (),
+}
+
+
+@pytest.mark.parametrize("name", sorted(USES))
+async def test_a_closed_client_says_that_it_was_closed(client: AsyncLMStrix, name: str):
+    async def call() -> None:
+        under_way = getattr(client, name)(*USES[name])
+        if name != "stream":
+            await under_way
+
+    await client.aclose()
+    await client.aclose()
+    with pytest.raises(UsageError, match="was closed"):
+        await call()
+    assert client._open._store is None
+
+
+@pytest.mark.parametrize("name", sorted(USES))
+def test_so_does_its_twin(sync_client: LMStrix, name: str):
+    sync_client.close()
+    sync_client.close()
+    with pytest.raises(UsageError, match="was closed"):
+        getattr(sync_client, name)(*USES[name])
+
+
+def test_closing_tries_every_method():
+    others = {"close", "places", "settings", "problems"}
+    public = {name for name in dir(LMStrix) if not name.startswith("_")}
+    assert public - others == set(USES)
+
+
+def test_a_call_under_way_ends_when_another_thread_closes_the_client(sync_client: LMStrix):
+    reached = threading.Event()
+    errors: list[BaseException] = []
+
+    async def wait_for_ever() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    def call() -> None:
+        try:
+            sync_client._run(wait_for_ever())
+        except UsageError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    reached.wait()
+    sync_client.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert "was closed" in str(errors[0])

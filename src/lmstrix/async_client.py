@@ -77,7 +77,10 @@ class AsyncLMStrix:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End every instance this object owns and close the store."""
+        """End every instance this object owns and close the store. Closing twice is allowed.
+
+        Every other method then raises `UsageError`.
+        """
         await self._open.aclose()
 
     # Registry
@@ -453,6 +456,8 @@ class AsyncLMStrix:
         model: str | None,
         options: AskOptions,
     ) -> Callable[[], Coroutine[None, None, None]]:
+        self._open.check()
+
         async def pump() -> None:
             asking = await self._asking(prompt, model, options)
             await asking.run(flow)

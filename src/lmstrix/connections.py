@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lmstrix.errors import NotFoundError
+from lmstrix.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,17 @@ class Connections:
         self._store: Store | None = None
         self._providers: tuple[Provider, ...] | None = None
         self._sessions: dict[tuple[str, str], Session] = {}
+        self._closed = False
+
+    def check(self) -> None:
+        """Raise `UsageError` once closed: nothing is opened anew behind the user's back."""
+        if self._closed:
+            raise was_closed()
 
     @property
     def store(self) -> Store:
         """The store, opened."""
+        self.check()
         if self._store is None:
             from lmstrix.store import Store
 
@@ -52,6 +59,7 @@ class Connections:
         Without a name it is those that are set; a server that is set is no reason to leave out
         what runs on this machine. Raises `NotFoundError` where there is none.
         """
+        self.check()
         if self._providers is None:
             from lmstrix.providers.found import find_providers
 
@@ -99,7 +107,8 @@ class Connections:
         ]
 
     async def aclose(self) -> None:
-        """End every instance that its provider owns and close the store."""
+        """End every instance that its provider owns and close the store, for good."""
+        self._closed = True
         providers, self._providers = self._providers or (), None
         self._sessions.clear()
         for provider in providers:
@@ -107,3 +116,11 @@ class Connections:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+def was_closed() -> UsageError:
+    """The error for whatever is asked of a façade after its end."""
+    return UsageError(
+        "This LMStrix was closed, and what it had loaded has ended with it.",
+        hint="Make a new one, or do the work before it is closed (inside its `with` block).",
+    )

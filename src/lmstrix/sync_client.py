@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from lmstrix.async_client import KV_TYPES, AsyncLMStrix
+from lmstrix.connections import was_closed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -56,6 +57,7 @@ class LMStrix:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lmstrix", daemon=True)
         self._inner = AsyncLMStrix(places=places, settings=settings, store_path=store_path)
+        self._closing = threading.Lock()
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -70,13 +72,17 @@ class LMStrix:
         self.close()
 
     def close(self) -> None:
-        """End every instance this object owns, close the store, stop the loop."""
-        if self._loop.is_closed():
-            return
-        self._run(self._inner.aclose())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """End every instance this object owns, close the store, stop the loop.
+
+        Closing twice is allowed; every other method then raises `UsageError`.
+        """
+        with self._closing:
+            if self._loop.is_closed():
+                return
+            self._run(self._inner.aclose())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     @property
     def places(self) -> Places:
@@ -259,7 +265,12 @@ class LMStrix:
         return self._run(self._inner.instances())
 
     def _run(self, work: Coroutine[None, None, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """The result of `work`. Raises `UsageError` when the loop ended before, or under it."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            raise was_closed() from None
         try:
             while True:
                 try:
@@ -267,6 +278,8 @@ class LMStrix:
                 except TimeoutError:
                     if future.done():
                         raise
+                    if not self._thread.is_alive():
+                        raise was_closed() from None
         except KeyboardInterrupt:
             future.cancel()
             raise
