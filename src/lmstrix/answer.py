@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from msgspec.structs import replace
 
 from lmstrix.errors import GenerationError
-from lmstrix.types import Completion, Fragment, FragmentKind, Stats, StopReason, Timeline
+from lmstrix.types import (
+    Completion,
+    Fragment,
+    FragmentKind,
+    Stats,
+    StopReason,
+    Timeline,
+    ToolCall,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -90,6 +98,20 @@ class AnswerFlow:
         """The reasoning so far."""
         return "".join(f.text for f in self.fragments if f.kind is FragmentKind.REASONING)
 
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls so far, their pieces joined, in the order the model made them."""
+        calls: dict[int, ToolCall] = {}
+        for fragment in self.fragments:
+            if (part := fragment.call) is not None:
+                known = calls.get(part.index, ToolCall(id="", name="", arguments=""))
+                calls[part.index] = ToolCall(
+                    id=known.id or part.id,
+                    name=known.name or part.name,
+                    arguments=known.arguments + fragment.text,
+                )
+        return tuple(calls[index] for index in sorted(calls))
+
     def completion(self) -> Completion:
         """The whole answer. Only when `done` and without `error`.
 
@@ -104,6 +126,7 @@ class AnswerFlow:
             model=self.model,
             instance=self.instance,
             stats=self.stats,
+            tool_calls=self.tool_calls,
             notes=tuple(self.notes),
         )
 
@@ -134,6 +157,11 @@ class _AnswerView:
     def reasoning(self) -> str:
         """The reasoning so far."""
         return self._flow.reasoning
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls so far, their pieces joined, in the order the model made them."""
+        return self._flow.tool_calls
 
     @property
     def stats(self) -> Stats | None:

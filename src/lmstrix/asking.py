@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from lmstrix.errors import ContextOverflowError, UsageError
 from lmstrix.explain import Explanation, compare_parameters
+from lmstrix.session import context_of
 from lmstrix.sizes import answer_limit, load_size, wants_prompt_count
 from lmstrix.types import (
     Fragment,
@@ -155,10 +156,10 @@ class Asking:
         ) as instance:
             if size.note and loads:
                 self.notes.append(size.note)
-            if size.explicit and size.tokens is not None and instance.context_tokens < size.tokens:
+            held = instance.context_tokens
+            if size.explicit and size.tokens and held is not None and held < size.tokens:
                 self.notes.append(
-                    f"Asked for a context of {size.tokens:,}; the instance holds "
-                    f"{instance.context_tokens:,}."
+                    f"Asked for a context of {size.tokens:,}; the instance holds {held:,}."
                 )
             yield instance
 
@@ -197,7 +198,7 @@ class Asking:
     async def measure(self) -> tuple[int, int]:
         """Tokens of the instance's context and of the prompt, by its own tokenizer."""
         async with self.hold() as instance:
-            return instance.context_tokens, await self.session.count_prompt(instance, self._request)
+            return context_of(instance), await self.session.count_prompt(instance, self._request)
 
     async def explain(self) -> Explanation:
         """What `run` would send, without sending it."""
@@ -245,18 +246,18 @@ class Asking:
         Raises `error` with advice where that would not help and nothing may be cut.
         """
         size, config = self._size, replace(self.ask.load, context_tokens=self._size.tokens)
+        context = instance.context_tokens or error.context_tokens
         grows = (
             not size.explicit
             and size.tokens is not None
-            and size.tokens > instance.context_tokens
+            and size.tokens > context
             and (size.tokens > error.prompt_tokens or self.ask.overflow is not Overflow.STOP)
         )
         if not grows and self.ask.overflow is Overflow.STOP:
             raise _with_advice(error, size)
         if grows:
             self.notes.append(
-                f"The loaded instance held {instance.context_tokens:,}; "
-                f"loaded it again with {size.tokens:,}."
+                f"The loaded instance held {context:,}; loaded it again with {size.tokens:,}."
             )
         return self.session.hold(
             self.entry.model,
@@ -268,7 +269,8 @@ class Asking:
 
     async def _fitting(self, instance: Instance, error: ContextOverflowError) -> Request:
         """The request for an instance on which another overflowed, cut where it must be."""
-        if self.ask.overflow is Overflow.STOP or error.prompt_tokens < instance.context_tokens:
+        held = instance.context_tokens or error.context_tokens
+        if self.ask.overflow is Overflow.STOP or error.prompt_tokens < held:
             return await self.prepare(instance)
         # All that a prompt leaves is little until it is cut.
         counts = wants_prompt_count(self.ask.out_ctx)

@@ -101,7 +101,7 @@ class AsyncLMStrix:
         """
         from lmstrix.registry.scan import scan
 
-        wanted = self._open.providers(provider=provider, server=server)
+        wanted = await self._open.discover(provider=provider, server=server)
         return await scan(
             self._open.store, wanted, timeout_s=timeout_s, refresh=refresh, update=update
         )

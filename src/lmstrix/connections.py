@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from lmstrix.errors import NotFoundError, UsageError
+from lmstrix.errors import NotFoundError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lmstrix.config import Places, Settings
     from lmstrix.providers import Provider
+    from lmstrix.providers.found import Kinds
     from lmstrix.session import Session
     from lmstrix.store import Entry, Store
     from lmstrix.types import Instance, Model
@@ -25,7 +28,8 @@ class Connections:
         self.problems: tuple[str, ...] = ()
         self._store_path = store_path
         self._store: Store | None = None
-        self._providers: tuple[Provider, ...] | None = None
+        self._known: dict[tuple[str, str], Provider] = {}
+        self._connected = False
         self._sessions: dict[tuple[str, str], Session] = {}
         self._closed = False
 
@@ -54,39 +58,85 @@ class Connections:
     def providers(
         self, *, provider: str | None = None, server: str | None = None
     ) -> list[Provider]:
-        """Those of that name and at that server.
+        """Those of that name and at that server, configured or seen before; none is touched.
 
         Without a name it is those that are set; a server that is set is no reason to leave out
-        what runs on this machine. Raises `NotFoundError` where there is none.
+        what runs on this machine. `server` is an address or the name of a configured server.
+        Raises `NotFoundError` where there is none.
         """
         self.check()
-        if self._providers is None:
-            from lmstrix.providers.found import find_providers
-
-            found, problems = find_providers(self.settings, self.places)
-            self._providers, self.problems = tuple(found), tuple(problems)
-        provider = provider or self.settings.provider
+        provider, server = provider or self.settings.provider, self._address(server)
         chosen = [
             one
-            for one in self._providers
+            for one in self._preferred(provider)
             if provider in (None, one.name)
             and (one.server == server if server else self._is_set(one))
         ]
         if not chosen:
-            names = ", ".join(sorted({one.name for one in self._providers}))
+            names = ", ".join(self._kinds.names)
             named = f"provider {provider}" if provider else "provider"
             raise NotFoundError(
                 f"There is no {named}{f' at {server}' if server else ''}.",
-                hint=f"There is: {names}." if names else "",
+                hint=f"There is: {names}. `lmstrix scan` looks for servers." if names else "",
             )
         return chosen
 
+    async def discover(
+        self, *, provider: str | None = None, server: str | None = None
+    ) -> list[Provider]:
+        """As `providers`, with those that answer at the usual places of this machine."""
+        self.check()
+        for one in await self._kinds.discover():
+            self._known.setdefault((one.name, one.server), one)
+        self.problems = tuple(self._kinds.problems)
+        return self.providers(provider=provider, server=server)
+
+    @cached_property
+    def _kinds(self) -> Kinds:
+        from lmstrix.providers.found import Kinds
+
+        return Kinds(self.settings, self.places)
+
+    def _preferred(self, name: str | None) -> list[Provider]:
+        from lmstrix.providers.found import preferred
+
+        if not self._connected:
+            self._connected = True
+            for one in self._kinds.connect():
+                self._known.setdefault((one.name, one.server), one)
+            for name_seen, server in self.store.servers():
+                if "://" in server:
+                    self._at(name_seen, server)
+            self.problems = tuple(self._kinds.problems)
+        return preferred(self._known.values(), name=name)
+
+    def _at(self, name: str, server: str) -> Provider | None:
+        """The provider of that kind at that server, made when first needed."""
+        if (name, server) not in self._known:
+            made = self._kinds.at(name, server)
+            if made is None:
+                return None
+            self._known[name, server] = made
+        return self._known[name, server]
+
+    def _address(self, server: str | None) -> str | None:
+        named = self.settings.servers.get(server or "")
+        return named.url.rstrip("/") if named is not None else server
+
     def _is_set(self, provider: Provider) -> bool:
-        return self.settings.server in (None, provider.server) or "://" not in provider.server
+        wanted = self._address(self.settings.server)
+        return wanted in (None, provider.server) or "://" not in provider.server
 
     def provider_of(self, model: Model) -> Provider:
         """The provider that has `model`."""
-        return self.providers(provider=model.provider, server=model.server)[0]
+        self.check()
+        found = self._at(model.provider, model.server)
+        if found is None:
+            raise NotFoundError(
+                f"{model.key} belongs to a provider {model.provider}, which is not installed.",
+                hint=f"There is: {', '.join(self._kinds.names)}.",
+            )
+        return found
 
     def session_for(self, model: Model) -> Session:
         """The session with the provider of `model`."""
@@ -99,17 +149,30 @@ class Connections:
         return self._sessions[place]
 
     async def loaded(self) -> list[tuple[Provider, Instance]]:
-        """Every loaded instance with its provider."""
-        return [
-            (provider, instance)
-            for provider in self.providers()
-            for instance in await provider.list_instances()
-        ]
+        """Every loaded instance with its provider; a server that is silent has none.
+
+        One that the user named and that is silent is in `problems`.
+        """
+        providers = [one for one in self.providers() if one.capabilities.supports_load]
+        answers = await asyncio.gather(
+            *(one.list_instances() for one in providers), return_exceptions=True
+        )
+        found: list[tuple[Provider, Instance]] = []
+        for one, answer in zip(providers, answers, strict=True):
+            if isinstance(answer, UnreachableError):
+                if one.expected:
+                    self.problems += (answer.message,)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found += ((one, instance) for instance in answer)
+        return found
 
     async def aclose(self) -> None:
         """End every instance that its provider owns and close the store, for good."""
         self._closed = True
-        providers, self._providers = self._providers or (), None
+        providers = list(self._known.values())
+        self._known.clear()
         self._sessions.clear()
         for provider in providers:
             await provider.aclose()

@@ -36,7 +36,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     instance: Instance
     rendered: str
     prompt_tokens: int
-    context_tokens: int
+    context_tokens: int | None
     wire: WireRequest
     parameters: tuple[Parameter, ...]
     notes: tuple[str, ...] = ()

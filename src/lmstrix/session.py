@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from lmstrix.errors import ContextOverflowError, NotFoundError, StalledError
+from lmstrix.errors import ContextOverflowError, NotFoundError, StalledError, UnsupportedError
 from lmstrix.stall import StallClock
 from lmstrix.types import Message, Overflow, Phase, Role
 
@@ -216,7 +216,7 @@ class Session:
         `max_tokens` when that is less).
         Raises `ContextOverflowError` when even that does not help.
         """
-        context = instance.context_tokens
+        context = context_of(instance)
         reserve = min(context // 4, 512, request.sampling.max_tokens or 512)
         before = count = await self.count_prompt(instance, request)
         if overflow is Overflow.ROLLING and count > context - reserve:
@@ -287,6 +287,16 @@ class Session:
             return None
         kept = await self.provider.detokenize(instance, tokens[excess:])
         return _with_text(request, last, kept.lstrip(_HALF_LETTER))
+
+
+def context_of(instance: Instance) -> int:
+    """The instance's context in tokens; `UnsupportedError` where its server does not tell."""
+    if instance.context_tokens is None:
+        raise UnsupportedError(
+            f"The server of {instance.model_key} does not tell how much context it has.",
+            hint="Give the answer's length as a number of tokens, and leave the prompt uncut.",
+        )
+    return instance.context_tokens
 
 
 def _will_do(instance: Instance, config: LoadConfig, model: Model, *, explicit: bool) -> bool:

@@ -94,13 +94,13 @@ def _best_known(
 
 
 def answer_limit(
-    wanted: int | str | None, *, context_tokens: int, prompt_tokens: int | None = None
+    wanted: int | str | None, *, context_tokens: int | None, prompt_tokens: int | None = None
 ) -> int | None:
     """The most tokens an answer may have for `--out_ctx` as written; `None` means no limit.
 
     N is taken as it is, N% is of the instance's context, `max` is all that the prompt leaves
     (needs `prompt_tokens`); absent, `auto` and -1 let the model stop by itself. Raises
-    `UsageError` for anything else.
+    `UsageError` for anything else, and for a part of a context that is not known (`None`).
     """
     text = "auto" if wanted is None else str(wanted).strip().lower()
     if text in ("auto", "-1"):
@@ -108,7 +108,7 @@ def answer_limit(
     if text == "max":
         if prompt_tokens is None:
             return None
-        return max(1, context_tokens - prompt_tokens)
+        return max(1, _known(context_tokens, text) - prompt_tokens)
     if match := _PERCENT.fullmatch(text):
         share = float(match[1])
         if not 0 < share <= 100:
@@ -116,13 +116,22 @@ def answer_limit(
                 f"--out_ctx {text}: a percentage must be above 0 and at most 100.",
                 hint="The answer cannot be longer than the context that also holds the prompt.",
             )
-        return max(1, int(context_tokens * share / 100))
+        return max(1, int(_known(context_tokens, text) * share / 100))
     if _COUNT.fullmatch(text) and int(text) > 0:
         return int(text)
     raise UsageError(
         f"--out_ctx {text}: expected a number of tokens, a percentage, max or auto.",
         hint="For example --out_ctx 500, --out_ctx 25%, --out_ctx max, or leave it out.",
     )
+
+
+def _known(context_tokens: int | None, wanted: str) -> int:
+    if context_tokens is None:
+        raise UsageError(
+            f"--out_ctx {wanted}: the server does not tell how much context it has.",
+            hint="Give a number of tokens, or leave it out.",
+        )
+    return context_tokens
 
 
 def wants_prompt_count(wanted: int | str | None) -> bool:

@@ -8,7 +8,7 @@ the thousand is `gc=False`: it cannot be part of a cycle, so the collector need 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -95,15 +95,16 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded copy of a model.
 
     `context_tokens` is read back from the server after the load, never copied from what was
-    asked. `owned` tells whether this process started the instance and ends it; a resident
-    instance outlives the command that loaded it until `config.ttl_s` without use.
+    asked; `None` where the server does not tell. `owned` tells whether this process started the
+    instance and ends it; a resident instance outlives the command that loaded it until
+    `config.ttl_s` without use.
     """
 
     id: str
     model_key: str
     provider: str
     server: str
-    context_tokens: int
+    context_tokens: int | None
     config: LoadConfig = LoadConfig()
     parallel: int = 1
     owned: bool = False
@@ -123,11 +124,43 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One message of a conversation."""
+class Image(msgspec.Struct, frozen=True):
+    """A picture as the bytes of its file."""
+
+    data: bytes
+    media_type: str = "image/png"
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's wish to have a tool run. `arguments` is JSON text exactly as it was written."""
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of a conversation.
+
+    `images` belong to a user's message, `reasoning` and `tool_calls` to an assistant's; a message
+    of `Role.TOOL` answers the call `tool_call_id` of the tool `name`.
+    """
 
     role: Role
-    content: str
+    content: str = ""
+    images: tuple[Image, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning: str = ""
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that is offered to a model. `parameters` is a JSON Schema of an object."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, object] = {}
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -138,6 +171,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     top_p: float | None = None
     min_p: float | None = None
     repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] | None = None
     max_tokens: int | None = None
@@ -157,12 +192,25 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     Either `messages`, to which the model's own chat template is applied, or `prompt`, a plain
     completion (`--raw`). `cache_prompt` is whether the server may reuse the prompt prefix of
     an earlier request; `None` leaves its default.
+
+    `tool_choice` is `auto`, `none`, `required` or a tool's name. `schema` is a JSON Schema the
+    answer must obey, `grammar` the same in GBNF. `think` turns reasoning on or off, or sets its
+    effort (`low`, `medium`, `high`). `logprobs` asks for each token's log probability and that
+    many alternatives. `extra` are fields of the server's own dialect, sent as they are; they
+    override nothing that is set here.
     """
 
     messages: tuple[Message, ...] = ()
     prompt: str | None = None
     sampling: Sampling = Sampling()
     cache_prompt: bool | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
+    schema: Mapping[str, object] | None = None
+    grammar: str | None = None
+    think: bool | str | None = None
+    logprobs: int | None = None
+    extra: Mapping[str, object] = {}
 
 
 class Phase(StrEnum):
@@ -197,14 +245,37 @@ class FragmentKind(StrEnum):
 
     ANSWER = "answer"
     REASONING = "reasoning"
+    TOOL_CALL = "tool call"
+
+
+class CallPart(msgspec.Struct, frozen=True):
+    """Which tool call a fragment belongs to; `id` and `name` come with its first fragment."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """A token's natural log probability, with the alternatives there were, likeliest first."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 class Fragment(msgspec.Struct, frozen=True):
-    """A piece of the answer. `tokens` is how many tokens it stands for; it may be 0."""
+    """A piece of the stream. `tokens` is how many tokens it stands for; it may be 0.
+
+    `text` is a piece of the answer, of the reasoning, or of the arguments of the tool call that
+    `call` names (JSON, whole only when joined).
+    """
 
     text: str
     tokens: int = 1
     kind: FragmentKind = FragmentKind.ANSWER
+    call: CallPart | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class StopReason(StrEnum):
@@ -214,6 +285,7 @@ class StopReason(StrEnum):
     STOP_STRING = "stop string"
     LENGTH = "length"  # max_tokens reached
     CONTEXT = "context full"
+    TOOL_CALLS = "tool calls"
     CANCELLED = "cancelled"
     FAILED = "failed"  # broke off by an error
 
@@ -290,6 +362,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     instance: Instance
     stats: Stats
+    tool_calls: tuple[ToolCall, ...] = ()
     notes: tuple[str, ...] = ()
 
 

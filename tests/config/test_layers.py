@@ -338,3 +338,25 @@ def test_a_1x_file_is_not_read_where_there_is_a_new_one(places: Places) -> None:
 def test_no_source_can_put_a_token_into_the_settings(places: Places) -> None:
     environ = {"LM_API_TOKEN": "s3cret", "LMSTUDIO_API_TOKEN": "s3cret", "LMSTRIX_TOKEN": "s3cret"}
     assert "s3cret" not in repr(load(places, environ=environ))
+
+
+def test_a_server_has_a_table_of_its_own(places: Places) -> None:
+    places.settings_file.parent.mkdir(parents=True, exist_ok=True)
+    places.settings_file.write_text(
+        '[servers.office]\nurl = "https://llm.example/base"\nheaders = { X-Team = "a.b" }\n'
+    )
+    found = load_settings(places, environ={})
+    server = found.settings.servers["office"]
+    assert server.url == "https://llm.example/base"
+    assert server.headers == {"X-Team": "a.b"}
+    assert found.origins["servers.office.url"].endswith(f"{places.settings_file.name}:2")
+
+
+@pytest.mark.parametrize("line", ['urls = "http://x"', 'url = "ftp://x"', "headers = 3"])
+def test_a_wrong_setting_of_a_server_is_named(places: Places, line: str) -> None:
+    places.settings_file.parent.mkdir(parents=True, exist_ok=True)
+    places.settings_file.write_text(f"[servers.office]\n{line}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(places, environ={})
+    assert caught.value.key.startswith("servers.office.")
+    assert caught.value.line == 2

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
 
 from lmstrix.config import EmbeddedSettings, Places, Settings
+from lmstrix.errors import NotFoundError
 from lmstrix.providers.embedded import EmbeddedProvider
-from lmstrix.providers.found import GROUP, find_providers
+from lmstrix.providers.found import GROUP, Kinds, preferred
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,53 +20,119 @@ class Sound:
         return [cls(), cls()]
 
 
-class Broken:
+class Broken(Sound):
     @classmethod
     def connect(cls, settings: Settings, places: Places) -> Sequence[Self]:
         raise RuntimeError("no luck")
+
+
+class Looking:
+    """A kind with one configured server, and one that answers where it looks."""
+
+    def __init__(self, how: str = "", server: str = "http://a", preference: int = 0) -> None:
+        self.name = self.how = how
+        self.server = server
+        self.preference = preference
+
+    @classmethod
+    def connect(cls, settings: Settings, places: Places) -> Sequence[Self]:
+        return [cls("connect", "http://b")]
+
+    @classmethod
+    def at(cls, server: str, settings: Settings, places: Places) -> Self:
+        return cls("at", server)
+
+    @classmethod
+    async def discover(cls, settings: Settings, places: Places) -> Sequence[Self]:
+        return [cls("discover")]
+
+
+class Lost(Looking):
+    @classmethod
+    async def discover(cls, settings: Settings, places: Places) -> Sequence[Self]:
+        raise RuntimeError("gone astray")
 
 
 def plugin(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, GROUP)
 
 
+def loading(kind: type) -> EntryPoint:
+    """A plugin whose class is defined here, where no module of that name can be imported."""
+    found = plugin(kind.__name__, "json:loads")
+    object.__setattr__(found, "load", lambda: kind)
+    return found
+
+
 def test_the_embedded_engine_is_found_like_any_other(places: Places) -> None:
-    providers, _ = find_providers(Settings(), places)
+    providers = Kinds(Settings(), places).connect()
     assert EmbeddedProvider in [type(provider) for provider in providers]
 
 
 def test_a_provider_that_is_switched_off_is_not_there(places: Places) -> None:
     settings = Settings(embedded=EmbeddedSettings(enabled=False))
     assert EmbeddedProvider.connect(settings, places) == []
+    with pytest.raises(NotFoundError, match="switched off"):
+        Kinds(settings, places).at("embedded", "embedded")
 
 
-def test_a_provider_may_be_there_once_per_server(places: Places, monkeypatch: object) -> None:
-    sound = plugin("sound", "json:loads")
-    object.__setattr__(sound, "load", lambda: Sound)
-    providers, problems = find_providers(Settings(), places, plugins=[sound])
-    assert [type(provider) for provider in providers] == [Sound, Sound]
-    assert problems == []
+def test_a_provider_may_be_there_once_per_server(places: Places) -> None:
+    kinds = Kinds(Settings(), places, plugins=[loading(Sound)])
+    assert [type(provider) for provider in kinds.connect()] == [Sound, Sound]
+    assert kinds.problems == []
 
 
-def test_a_broken_plugin_is_named_and_left_out(places: Places) -> None:
-    raising = plugin("raising", "json:loads")
-    object.__setattr__(raising, "load", lambda: Broken)
+async def test_a_broken_plugin_is_named_and_left_out(places: Places) -> None:
     plugins = [
         plugin("missing", "no_such_module:Provider"),
         plugin("shapeless", "json:loads"),
-        raising,
+        loading(Broken),
         plugin("embedded", "lmstrix.providers.embedded:EmbeddedProvider"),
     ]
-    providers, problems = find_providers(Settings(), places, plugins=plugins)
-    assert [type(provider) for provider in providers] == [EmbeddedProvider]
-    assert [sentence.split()[2] for sentence in problems] == ["missing", "shapeless", "raising"]
-    assert "no luck" in problems[2]
+    kinds = Kinds(Settings(), places, plugins=plugins)
+    assert [type(provider) for provider in kinds.connect()] == [EmbeddedProvider]
+    assert [sentence.split()[2] for sentence in kinds.problems] == [
+        "missing",
+        "shapeless",
+        "Broken",
+    ]
+    assert "no luck" in kinds.problems[2]
+    assert kinds.names == ["embedded"]
+    assert await kinds.discover() == []
 
 
 def test_of_two_plugins_with_one_name_the_first_counts(places: Places) -> None:
     value = "lmstrix.providers.embedded:EmbeddedProvider"
-    providers, problems = find_providers(
+    kinds = Kinds(
         Settings(), places, plugins=[plugin("embedded", value), plugin("embedded", value)]
     )
-    assert len(providers) == 1
-    assert "second" in problems[0]
+    assert len(kinds.connect()) == 1
+    assert "second" in kinds.problems[0]
+
+
+async def test_what_a_kind_finds_by_looking_is_among_the_found(places: Places) -> None:
+    kinds = Kinds(Settings(), places, plugins=[loading(Looking), loading(Lost)])
+    assert [type(provider) for provider in await kinds.discover()] == [Looking]
+    assert "gone astray" in kinds.problems[0]
+
+
+def test_a_configured_server_is_reached_as_it_is_configured(places: Places) -> None:
+    kinds = Kinds(Settings(), places, plugins=[loading(Looking)])
+    configured, other = kinds.at("Looking", "http://b"), kinds.at("Looking", "http://c")
+    assert isinstance(configured, Looking)
+    assert isinstance(other, Looking)
+    assert (configured.how, other.how) == ("connect", "at")
+    assert kinds.at("unknown", "http://b") is None
+
+
+def test_one_server_is_one_provider_the_one_that_is_named_or_preferred() -> None:
+    views: list[Any] = [
+        Looking("x", "http://a", 1),
+        Looking("y", "http://a", 3),
+        Looking("x", "http://b", 1),
+    ]
+    assert [(one.name, one.server) for one in preferred(views)] == [
+        ("y", "http://a"),
+        ("x", "http://b"),
+    ]
+    assert [one.name for one in preferred(views, name="x")] == ["x", "x"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmstrix.cli.formats import encode
 from lmstrix.cli.terminal import table, wrap
-from lmstrix.cli.units import duration
+from lmstrix.cli.units import duration, tokens
 from lmstrix.errors import LMStrixError
 from lmstrix.types import FragmentKind, Phase
 
@@ -185,7 +185,7 @@ def progress_line(progress: Progress) -> str:
 def model_lines(instance: Instance, sampling: Sampling, *, loaded: bool) -> list[str]:
     """Model and settings in a few lines."""
     config = instance.config
-    facts = [f"context {instance.context_tokens:,}"]
+    facts = [f"context {tokens(instance.context_tokens)}"]
     if config.kv_type_k:
         facts.append(f"KV cache {config.kv_type_k}")
     if instance.parallel > 1:
@@ -272,7 +272,7 @@ def explanation_lines(explanation: Explanation) -> list[str]:
     ]
     return [
         f"Model     {explanation.model} ({instance.provider}, instance {instance.id})",
-        f"Context   {explanation.context_tokens:,} tokens",
+        f"Context   {tokens(explanation.context_tokens)} tokens",
         f"Prompt    {explanation.prompt_tokens:,} tokens",
         "",
         "The prompt as the model sees it:",

@@ -12,6 +12,7 @@ from lmstrix.config.lmstudio import lmstudio_folders, lmstudio_home
 from lmstrix.config.places import Places
 from lmstrix.config.settings import (
     EmbeddedSettings,
+    ServerSettings,
     Settings,
     TestSettings,
     Timeouts,
@@ -22,6 +23,7 @@ __all__ = [
     "Effective",
     "EmbeddedSettings",
     "Places",
+    "ServerSettings",
     "Settings",
     "TestSettings",
     "Timeouts",

@@ -76,11 +76,11 @@ def load_settings(
         if _is_table(_kind(key)):
             continue  # an empty one
         origins[key] = origin
-        table, dot, name = key.partition(".")
-        if dot:
-            tables.setdefault(table, {})[name] = value
-        else:
-            tables[key] = value
+        *outer, name = _path(key)
+        table = tables
+        for step in outer:
+            table = table.setdefault(step, {})
+        table[name] = value
     return Effective(
         settings=msgspec.convert(tables, Settings), origins=origins, notes=tuple(notes)
     )
@@ -261,12 +261,38 @@ def _kinds() -> dict[str, Any]:
     return kinds
 
 
+def _path(key: str) -> list[str]:
+    """A dotted key as names from the outermost table inwards.
+
+    A server's table is named by the user and has settings of its own: `servers.office.url`.
+    """
+    kind: Any = Settings
+    path = [key]
+    while _is_table(kind):
+        if get_origin(kind) is dict and not _is_table(get_args(kind)[1]):
+            break  # the rest is one name, dots and all
+        first, dot, rest = path[-1].partition(".")
+        if not dot:
+            break
+        kind = _inner(kind, first)
+        path[-1:] = [first, rest]
+    return path
+
+
 def _kind(key: str) -> Any:
-    table, dot, _ = key.partition(".")
-    outer = _kinds().get(table)
-    if dot and get_origin(outer) is dict:
-        return get_args(outer)[1]
-    return _kinds().get(key)
+    """The type of a setting, `None` where there is none by that name."""
+    kind: Any = Settings
+    for name in _path(key):
+        kind = _inner(kind, name)
+    return kind
+
+
+def _inner(kind: Any, name: str) -> Any:
+    if get_origin(kind) is dict:
+        return get_args(kind)[1]
+    if _is_table(kind):
+        return next((f.type for f in msgspec.structs.fields(kind) if f.name == name), None)
+    return None
 
 
 def _is_table(kind: Any) -> bool:

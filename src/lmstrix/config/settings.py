@@ -56,11 +56,30 @@ class TestSettings(_Section, frozen=True, kw_only=True):
     timeout_s: _Seconds = 600.0
 
 
+class ServerSettings(_Section, frozen=True, kw_only=True):
+    """A server that is not where servers usually are, or not to be asked what it is.
+
+    `url` is its root: scheme, host, port, and the path before the dialect's own (`/v1`, `/api`).
+    `provider` is its kind; absent, the server is asked. `token_env` names the environment
+    variable that holds its token. `headers` are sent with every request.
+    """
+
+    url: Annotated[
+        str, Meta(description="an address such as http://host:8080", pattern="^https?://")
+    ]
+    provider: _Text | None = None
+    token_env: _Text | None = None
+    headers: dict[str, str] = {}
+    ca_file: _Text | None = None
+    proxy: _Text | None = None
+
+
 class Settings(_Section, frozen=True, kw_only=True):
     """All settings. `None` means not set: the user of the setting has its own default.
 
-    `aliases` maps short names to model names. Tokens and passwords are no settings and are
-    never part of this.
+    `aliases` maps short names to model names, `servers` names to servers; `server` is a name in
+    it or an address. `discover` looks for servers at the usual places of this machine. Tokens
+    and passwords are no settings and are never part of this.
     """
 
     model_folders: _Texts = ()
@@ -69,6 +88,8 @@ class Settings(_Section, frozen=True, kw_only=True):
     embedded: EmbeddedSettings = EmbeddedSettings()
     timeouts: Timeouts = Timeouts()
     test: TestSettings = TestSettings()
+    servers: dict[str, ServerSettings] = {}
+    discover: _Flag = True
     provider: _Text | None = None
     server: _Text | None = None
     color: _Flag | None = None

@@ -193,11 +193,11 @@ class Prober:
             ) from None
         instance = self.instance
         held = instance.context_tokens
-        short = held < tokens
+        short = held is not None and held < tokens
         return ProbeOutcome(
             ok=not short,
             failure=FailureKind.LOAD_REFUSED if short else None,
-            detail=f"Asked for {tokens:,} tokens, the server gave {held:,}." if short else "",
+            detail=f"Asked for {tokens:,} tokens, the server gave {held or 0:,}." if short else "",
             real_context_tokens=held,
             load_s=round(instance.load_s or loop.time() - begun, 4),
             memory=instance.memory,
@@ -209,12 +209,12 @@ class Prober:
         if self.instance is None or self.instance.config.context_tokens != tokens:
             await self._load(tokens)
         assert self.instance is not None
-        if self.instance.context_tokens < tokens:
+        held = self.instance.context_tokens
+        if held is not None and held < tokens:
             raise ContextOverflowError(
-                f"{tokens:,} tokens loaded before; now the server gives only "
-                f"{self.instance.context_tokens:,}.",
+                f"{tokens:,} tokens loaded before; now the server gives only {held:,}.",
                 prompt_tokens=tokens,
-                context_tokens=self.instance.context_tokens,
+                context_tokens=held,
             )
         return self.instance
 
@@ -257,7 +257,7 @@ class Prober:
                 return ProbeOutcome(
                     ok=False, failure=FailureKind.SILENT_TRUNCATION, detail=" ".join(said)
                 )
-        copies = 2 + instance.context_tokens // longest
+        copies = 2 + (instance.context_tokens or tokens) // longest
         said.append(await self._overflow(instance, as_request(haystack.text * copies)))
         return _timed(first, ok=True, detail=" ".join(said), prompt_tokens=longest)
 
@@ -288,7 +288,7 @@ class Prober:
                 ok=False, failure=FailureKind.EMPTY_ANSWER, detail="No vector came back."
             )
         try:
-            copies = 2 + instance.context_tokens // read
+            copies = 2 + (instance.context_tokens or tokens) // read
             await self.provider.embed(instance, [" ".join([text] * copies)])
         except GenerationError:
             said = "A text that is too long is refused."

@@ -30,6 +30,7 @@ from lmstrix.errors import (
 from lmstrix.protocol.chat import AnswerDecoder, encode, error_from, request_for
 from lmstrix.protocol.events import EventDecoder
 from lmstrix.providers import Capabilities
+from lmstrix.providers.base import BaseProvider
 from lmstrix.types import Instance, Listing, Model, Phase, Progress, Sampling, WireRequest
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class _Props(msgspec.Struct):
     default_generation_settings: _Params
 
 
-class EmbeddedProvider:
+class EmbeddedProvider(BaseProvider):
     """Loads GGUF files into engines of this machine.
 
     An instance is either owned by this provider, which ends it in `aclose`, or resident: then
@@ -85,6 +86,13 @@ class EmbeddedProvider:
     capabilities: ClassVar[Capabilities] = Capabilities(
         supports_streaming=True,
         supports_cancel=True,
+        supports_raw=True,
+        supports_tools=True,
+        supports_reasoning=True,
+        supports_schema=True,
+        supports_grammar=True,
+        supports_logprobs=True,
+        supports_sampling_defaults=True,
         supports_load=True,
         supports_load_progress=True,
         supports_prompt_progress=True,
@@ -113,6 +121,16 @@ class EmbeddedProvider:
     def connect(cls, settings: Settings, places: Places) -> Sequence[Self]:
         """One, unless the settings switch it off."""
         return [cls(settings, places)] if settings.embedded.enabled else []
+
+    @classmethod
+    def at(cls, server: str, settings: Settings, places: Places) -> Self:  # noqa: ARG003  # there is one
+        """The one there is. Raises `NotFoundError` where the settings switch it off."""
+        if not settings.embedded.enabled:
+            raise NotFoundError(
+                "The embedded engine is switched off.",
+                hint="Switch it on: lmstrix config set embedded.enabled true",
+            )
+        return cls(settings, places)
 
     async def list_models(self, *, known: Sequence[Model] = ()) -> Listing:
         """Every GGUF file below the model folders, LM Studio's own and the shipped ones.

@@ -106,7 +106,7 @@ def _measured(entry: Entry, need_tokens: int, loaded: Collection[Instance]) -> S
         loaded=any(
             (instance.provider, instance.server, instance.model_key)
             == (model.provider, model.server, model.key)
-            and instance.context_tokens >= need_tokens
+            and (instance.context_tokens or 0) >= need_tokens
             for instance in loaded
         ),
     )

@@ -176,6 +176,11 @@ class Models(Database):
             new=tuple(values[3] for values in new), known=tuple(values[2] for values in known)
         )
 
+    def servers(self) -> list[tuple[str, str]]:
+        """Provider and server of every place where models were found."""
+        rows = self._rows("SELECT DISTINCT provider, server FROM models", ())
+        return [(provider, server) for provider, server in rows]
+
     def entries(self) -> Iterator[Entry]:
         """Every model ever seen, in the order of their first appearance.
 

@@ -10,7 +10,7 @@ from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.options import load_config, load_options, shared_load_arguments, ttl_option
 from lmstrix.cli.root import command as declare
-from lmstrix.cli.units import duration
+from lmstrix.cli.units import duration, tokens
 from lmstrix.cli.values import LENGTH
 
 EXAMPLES = """\
@@ -63,6 +63,6 @@ async def _load(invocation: Invocation, given: dict[str, Any]) -> None:
         return
     memory = f", {human_bytes(instance.memory.resident_bytes)}" if instance.memory else ""
     terminal.print(
-        f"Loaded {instance.model_key} as {instance.id}: context {instance.context_tokens:,}"
+        f"Loaded {instance.model_key} as {instance.id}: context {tokens(instance.context_tokens)}"
         f"{memory}, in {duration(instance.load_s)}."
     )

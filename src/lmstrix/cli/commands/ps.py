@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
 from lmstrix.cli.root import command as declare
-from lmstrix.cli.units import duration
+from lmstrix.cli.units import duration, tokens
 
 if TYPE_CHECKING:
     from lmstrix.types import Instance
@@ -46,7 +46,7 @@ def instance_table(instances: list[Instance], *, now: float, width: int) -> list
         (
             instance.id,
             instance.model_key,
-            f"{instance.context_tokens:,}",
+            tokens(instance.context_tokens),
             (human_bytes(instance.memory.resident_bytes) if instance.memory else "") or "-",
             str(instance.pid or "-"),
             duration(now - instance.loaded_at) if instance.loaded_at else "-",

@@ -1,0 +1,134 @@
+"""What every provider has in common: refusing what it cannot do, and joining what it streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Self
+
+from lmstrix.errors import UnsupportedError
+from lmstrix.providers import Capabilities
+from lmstrix.types import Fragment, FragmentKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from lmstrix.config import Places, Settings
+    from lmstrix.providers import Relay
+    from lmstrix.types import (
+        Instance,
+        LoadConfig,
+        Model,
+        ProgressListener,
+        Request,
+        StreamItem,
+        WireRequest,
+    )
+
+
+class BaseProvider:
+    """A provider that can do nothing yet; a class of its own adds what its server can.
+
+    Left to the class: `name`, `server`, `connect`, `at`, `list_models` and `stream`.
+    """
+
+    name: ClassVar[str]
+    preference: ClassVar[int] = 0
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    dialects: ClassVar[frozenset[str]] = frozenset()
+    server: str
+    expected: bool = True
+
+    @property
+    def engine(self) -> str:
+        """What runs the models; empty where the server tells none."""
+        return ""
+
+    @classmethod
+    async def discover(cls, settings: Settings, places: Places) -> Sequence[Self]:  # noqa: ARG003
+        """None: there is no usual place."""
+        return []
+
+    async def capabilities_of(self, model: Model) -> Capabilities:  # noqa: ARG002
+        """What the class can do."""
+        return self.capabilities
+
+    async def list_instances(self) -> Sequence[Instance]:
+        """Refused: what is loaded is not told."""
+        self.refuse("tell what is loaded")
+
+    async def load(
+        self,
+        model: Model,  # noqa: ARG002
+        config: LoadConfig,  # noqa: ARG002
+        *,
+        instance_id: str | None = None,  # noqa: ARG002
+        resident: bool = False,  # noqa: ARG002
+        on_progress: ProgressListener | None = None,  # noqa: ARG002
+    ) -> Instance:
+        """Refused: the server alone decides what is loaded."""
+        self.refuse("load a model on request")
+
+    async def unload(self, instance_id: str) -> None:  # noqa: ARG002
+        """Refused: the server alone decides what is loaded."""
+        self.refuse("unload a model on request")
+
+    def stream(self, instance: Instance, request: Request) -> AsyncGenerator[StreamItem, None]:  # noqa: ARG002
+        """Refused."""
+        self.refuse("answer")
+
+    async def chat_stream(self, instance: Instance, request: Request) -> AsyncGenerator[str, None]:
+        """The pieces of the answer alone, reasoning and tool calls left out."""
+        stream = self.stream(instance, request)
+        try:
+            async for item in stream:
+                if isinstance(item, Fragment) and item.kind is FragmentKind.ANSWER and item.text:
+                    yield item.text
+        finally:
+            await stream.aclose()
+
+    async def chat(self, instance: Instance, request: Request) -> str:
+        """The answer: what the pieces of `chat_stream` make when joined."""
+        return "".join([piece async for piece in self.chat_stream(instance, request)])
+
+    def wire_request(self, instance: Instance, request: Request) -> WireRequest:  # noqa: ARG002
+        """Refused."""
+        self.refuse("show what it sends")
+
+    async def render(self, instance: Instance, request: Request) -> str:  # noqa: ARG002
+        """Refused: the chat template is the server's secret."""
+        self.refuse("show a prompt with its chat template")
+
+    async def tokenize(self, instance: Instance, text: str) -> Sequence[int]:  # noqa: ARG002
+        """Refused: the tokenizer is the server's secret."""
+        self.refuse("tokenize")
+
+    async def detokenize(self, instance: Instance, tokens: Sequence[int]) -> str:  # noqa: ARG002
+        """Refused: the tokenizer is the server's secret."""
+        self.refuse("tokenize")
+
+    async def sampling_defaults(self, instance: Instance) -> Mapping[str, object]:  # noqa: ARG002
+        """Nothing: the server does not tell its defaults."""
+        return {}
+
+    async def embed(self, instance: Instance, texts: Sequence[str]) -> Sequence[Sequence[float]]:  # noqa: ARG002
+        """Refused."""
+        self.refuse("make embeddings")
+
+    def relay(
+        self,
+        instance: Instance,  # noqa: ARG002
+        dialect: str,
+        request: WireRequest,  # noqa: ARG002
+    ) -> AbstractAsyncContextManager[Relay]:
+        """Refused."""
+        self.refuse(f"pass on a request in the dialect {dialect}")
+
+    async def aclose(self) -> None:
+        """Nothing to end."""
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise the `UnsupportedError` for something this provider cannot do."""
+        raise UnsupportedError(
+            f"The provider {self.name} at {self.server} cannot {what}.",
+            hint="docs/providers.md lists what each provider can do.",
+        )
