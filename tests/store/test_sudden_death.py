@@ -71,4 +71,6 @@ def test_a_process_killed_at_any_point_leaves_the_state_before_or_after(
         dying.take(folder / dying.NAME, "migrate" if step == "migrate" else "remember")
         with Store.open(folder / dying.NAME) as store:
             assert store.integrity() == ()
+            store.backup()
+        assert all(file.suffix == ".db" for file in (folder / "backups").iterdir())
     assert left == after, "killed after the step had returned"

@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from lmstrix.config.leftovers import partial_beside, remove_leftovers_once
 from lmstrix.errors import StoreFullError
 
 # A full disk, a limit on file sizes, a quota.
@@ -17,12 +18,14 @@ def atomic_write(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader, or a power loss, sees the old or the new whole.
 
     An existing file keeps its mode, and a link stays a link. Raises `StoreFullError` when
-    there is no room, `OSError` for anything else; the old file is intact either way.
+    there is no room, `OSError` for anything else; the old file is intact either way. What a
+    process that was killed while it wrote into that folder left there is removed.
     """
     target = Path(os.path.realpath(path))
+    remove_leftovers_once(target.parent)
     # Beside it, since a rename is only atomic within one file system; made by `os.open` so that
     # the umask decides the mode of a new file.
-    beside = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
+    beside = partial_beside(target)
     try:
         _write_whole(beside, data)
         _copy_mode(target, beside)
