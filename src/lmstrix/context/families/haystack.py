@@ -57,6 +57,17 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
 
 
+def halves(asked: int) -> tuple[tuple[int, int], ...]:
+    """How many questions, and facts nobody asks about, each sort of fact has in one haystack.
+
+    Two sorts from six questions on: facts of one sort are what a model confuses, so many of one
+    sort would make the task harder than few.
+    """
+    if asked < 6:
+        return ((asked, LOOK_ALIKES),)
+    return ((-(-asked // 2), LOOK_ALIKES // 2), (asked // 2, LOOK_ALIKES // 2))
+
+
 def hide(
     facts: Sequence[Fact],
     rng: random.Random,

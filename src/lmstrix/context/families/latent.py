@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from lmstrix.context.families.haystack import LOOK_ALIKES, Fact, answered, hide
+from lmstrix.context.families.haystack import LOOK_ALIKES, Fact, answered, halves, hide
+from lmstrix.context.families.names import PEOPLE
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lmstrix.context.families.haystack import Haystack, Question
 
-_PEOPLE = (
-    *("Anna", "Paul", "Maria", "Peter", "Julia", "Robert", "Clara", "Simon", "Nora", "Victor"),
-    *("Emma", "Oscar", "Irene", "Felix", "Sarah", "Walter", "Grace", "Martha", "Lucas", "Diana"),
-)
 _CITIES = {
     "Poland": "Warsaw",
     "France": "Paris",
@@ -70,6 +67,7 @@ _OWNS_WHAT = (
     "Who has some kind of {}?",
     "Which person got a kind of {}?",
 )
+MOST = 18  # questions; of the people there are two more
 _ONLY = ("Answer with the name only.", "Give only the name.", "Reply with only the name.")
 
 
@@ -77,12 +75,13 @@ class Latent:
     """Facts such as "In Lisbon, a flat belongs to Clara.", asked as "Who lives in Portugal?".
 
     What joins the two is general knowledge: a capital and its country, a thing and its kind.
-    Of two more people nobody asks. Guessing one of the names in sight is right once in
-    `questions + 2`. There are at most nine questions.
+    Many questions are half of the one sort and half of the other, few are all of one. Of two more
+    people nobody asks. Guessing one of the names in sight is right once in `questions + 2`. There
+    are at most eighteen questions.
     """
 
     name: ClassVar[str] = "latent"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def haystack(
         self,
@@ -94,10 +93,17 @@ class Latent:
         language: str,
     ) -> Haystack:
         """See `ProbeFamily`."""
-        draw = rng.choice((_homes, _belongings))
-        asked = min(questions, len(_OBJECTS) - LOOK_ALIKES)
+        asked = min(questions, MOST)
+        people = rng.sample(PEOPLE, asked + LOOK_ALIKES)
+        draws = rng.sample((_homes, _belongings), 2)
+        facts: list[Fact] = []
+        beside: list[Fact] = []
+        for draw, part in zip(draws, halves(asked), strict=False):
+            facts_and_more = draw(rng, people[len(facts) + len(beside) :][: sum(part)])
+            facts += facts_and_more[: part[0]]
+            beside += facts_and_more[part[0] :]
         return hide(
-            draw(rng, asked + LOOK_ALIKES),
+            facts + beside,
             rng,
             asked=asked,
             approx_tokens=approx_tokens,
@@ -110,7 +116,7 @@ class Latent:
         return answered(question, answer)
 
 
-def _homes(rng: random.Random, count: int) -> list[Fact]:
+def _homes(rng: random.Random, people: Sequence[str]) -> list[Fact]:
     form, ask, only = rng.choice(_LIVES), rng.choice(_LIVES_WHERE), rng.choice(_ONLY)
     return [
         Fact(
@@ -118,13 +124,11 @@ def _homes(rng: random.Random, count: int) -> list[Fact]:
             question=f"{ask.format(country)} {only}",
             answer=person,
         )
-        for person, country in zip(
-            rng.sample(_PEOPLE, count), rng.sample(sorted(_CITIES), count), strict=True
-        )
+        for person, country in zip(people, rng.sample(sorted(_CITIES), len(people)), strict=True)
     ]
 
 
-def _belongings(rng: random.Random, count: int) -> list[Fact]:
+def _belongings(rng: random.Random, people: Sequence[str]) -> list[Fact]:
     form, ask, only = rng.choice(_OWNS), rng.choice(_OWNS_WHAT), rng.choice(_ONLY)
     return [
         Fact(
@@ -132,7 +136,5 @@ def _belongings(rng: random.Random, count: int) -> list[Fact]:
             question=f"{ask.format(kind)} {only}",
             answer=person,
         )
-        for person, kind in zip(
-            rng.sample(_PEOPLE, count), rng.sample(sorted(_OBJECTS), count), strict=True
-        )
+        for person, kind in zip(people, rng.sample(sorted(_OBJECTS), len(people)), strict=True)
     ]
