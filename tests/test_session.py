@@ -10,13 +10,15 @@ import pytest
 
 from lmstrix import AsyncLMStrix, Message, Overflow, Role, Sampling
 from lmstrix.config import Settings, Timeouts
-from lmstrix.errors import ContextOverflowError, UsageError
+from lmstrix.errors import ContextOverflowError, StalledError, UsageError
 from lmstrix.session import TEST_INSTANCE_PREFIX, Session
 from lmstrix.types import Instance, LoadConfig, Request, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from lmstrix.types import Model
 
 GREEDY = Sampling(temperature=0, seed=1)
 CAPITAL = "What is the capital of Poland?"
@@ -126,11 +128,49 @@ class Silent:
 
 
 async def test_a_cancel_in_the_moment_of_a_stall_stays_a_cancel(client: AsyncLMStrix):
-    session = Session(Silent(), Timeouts(load_s=0.01))
+    session = Session(Silent(), Timeouts(load_s=0.01), client.places.locks)
     model = (await client.find("tiny-chat")).model
-    task = asyncio.create_task(session.acquire(model, LoadConfig()))
+    task = asyncio.create_task(session.load(model, LoadConfig()))
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_a_load_in_which_nothing_happens_is_called_stalled(shipped: Path, slow_file: Path):
+    impatient = Settings(model_folders=(str(shipped),), timeouts=Timeouts(load_s=0.0001))
+    async with AsyncLMStrix(settings=impatient) as client:
+        with pytest.raises(StalledError, match="Loading"):
+            await client.load(str(slow_file))
+        assert await client.instances() == []
+
+
+async def test_vectors_are_made_before_their_instance_is_replaced(client: AsyncLMStrix):
+    session = client._open.session_for((await client.find("tiny-embed")).model)
+    embed, begun, go_on = session.provider.embed, asyncio.Event(), asyncio.Event()
+
+    async def embed_late(instance: Instance, texts: list[str]) -> object:
+        begun.set()
+        await go_on.wait()
+        return await embed(instance, texts)
+
+    session.provider.embed = embed_late
+    vectors = asyncio.create_task(client.embed(["a"], "tiny-embed"))
+    await begun.wait()
+    (before,) = await client.instances()
+    waiting = asyncio.Event()
+    entry = await client.find("tiny-embed")
+    replaced = asyncio.create_task(
+        replace(session, entry.model, on_progress=lambda _: waiting.set())
+    )
+    await waiting.wait()
+    assert [one.pid for one in await client.instances()] == [before.pid]
+    go_on.set()
+    assert len(await vectors) == 1
+    assert (await replaced).pid != before.pid
+
+
+async def replace(session: Session, model: Model, **options: object) -> Instance:
+    async with session.hold(model, LoadConfig(), reload=True, **options) as instance:
+        return instance
 
 
 async def test_a_long_conversation_loses_its_oldest_questions_with_their_answers(

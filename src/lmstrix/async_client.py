@@ -337,8 +337,8 @@ class AsyncLMStrix:
             )
         session = self._open.session_for(entry.model)
         config = LoadConfig(context_tokens=entry.model.declared_context_tokens)
-        instance = await session.acquire(entry.model, config, resident=resident)
-        return [list(vector) for vector in await session.provider.embed(instance, texts)]
+        async with session.hold(entry.model, config, resident=resident) as instance:
+            return [list(vector) for vector in await session.provider.embed(instance, texts)]
 
     # Instances
 
@@ -355,7 +355,8 @@ class AsyncLMStrix:
         """Load a model, even if an instance of it is there already.
 
         `in_ctx` is N, N%, 0 (the provider's default) or `None` (the tested limit, else what
-        should fit). A resident instance outlives this object until idle for its TTL.
+        should fit). A resident instance outlives this object until idle for its TTL. Raises
+        `LoadError`, `StalledError`.
         """
         from msgspec.structs import replace
 
@@ -370,7 +371,7 @@ class AsyncLMStrix:
             result=entry.result,
             safe_tokens=self._safe_tokens(entry.model, config) if in_ctx is None else None,
         )
-        return await self._open.provider_of(entry.model).load(
+        return await self._open.session_for(entry.model).load(
             entry.model,
             replace(config, context_tokens=size.tokens),
             instance_id=instance_id,

@@ -145,7 +145,7 @@ class Connections:
         provider = self.provider_of(model)
         place = (provider.name, provider.server)
         if place not in self._sessions:
-            self._sessions[place] = Session(provider, self.settings.timeouts)
+            self._sessions[place] = Session(provider, self.settings.timeouts, self.places.locks)
         return self._sessions[place]
 
     async def loaded(self) -> list[tuple[Provider, Instance]]:

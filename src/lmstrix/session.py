@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from lmstrix.claims import Claims
 from lmstrix.errors import ContextOverflowError, NotFoundError, StalledError, UnsupportedError
 from lmstrix.stall import StallClock
-from lmstrix.types import Message, Overflow, Phase, Role
+from lmstrix.types import Message, Overflow, Phase, Progress, Role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
+    from pathlib import Path
 
     from lmstrix.config import Timeouts
     from lmstrix.providers import Provider
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         Instance,
         LoadConfig,
         Model,
-        Progress,
         ProgressListener,
         Request,
         StreamItem,
@@ -69,51 +69,16 @@ class _Watchdog:
 class Session:
     """One provider as a source of answers.
 
-    Requests for an instance of the same model wait for each other, so that questions asked at
-    once load it once.
+    `locks` is the folder that tells other processes who loads and who answers (see `Claims`); a
+    session without it only streams. Requests for an instance of the same model wait for each
+    other, in this process and among all, so that questions asked at once load it once.
     """
 
-    def __init__(self, provider: Provider, timeouts: Timeouts) -> None:
+    def __init__(self, provider: Provider, timeouts: Timeouts, locks: Path | None = None) -> None:
         self.provider = provider
         self.timeouts = timeouts
+        self._claims = None if locks is None else Claims(locks, wait_s=timeouts.load_s)
         self._gates: dict[str, asyncio.Lock] = {}
-        self._held: Counter[str] = Counter()  # instance ids with who answers from them
-        self._freed = asyncio.Event()
-
-    async def acquire(
-        self,
-        model: Model,
-        config: LoadConfig,
-        *,
-        explicit: bool = False,
-        reload: bool = False,
-        resident: bool = False,
-        on_progress: ProgressListener | None = None,
-    ) -> Instance:
-        """An instance of `model`: one that is loaded already if it will do, else a new one.
-
-        Without `explicit` any loaded instance does whose settings do not contradict `config`;
-        with it the context must be the one asked for. Where none will do, or with `reload`,
-        those there are are unloaded first, each once nobody holds it. Raises `LoadError`,
-        `StalledError`.
-        """
-        async with self._gates.setdefault(model.key, asyncio.Lock()):
-            loaded = [
-                instance
-                for instance in await self.provider.list_instances()
-                if (instance.model_key, instance.server) == (model.key, model.server)
-                and not instance.id.startswith(TEST_INSTANCE_PREFIX)
-            ]
-            for instance in loaded:
-                if not reload and _will_do(instance, config, model, explicit=explicit):
-                    return instance
-            for instance in loaded:
-                while self._held[instance.id]:
-                    self._freed.clear()
-                    await self._freed.wait()
-                with suppress(NotFoundError):  # it ended by itself meanwhile
-                    await self.provider.unload(instance.id)
-            return await self._load(model, config, resident=resident, on_progress=on_progress)
 
     @asynccontextmanager
     async def hold(
@@ -126,27 +91,124 @@ class Session:
         resident: bool = False,
         on_progress: ProgressListener | None = None,
     ) -> AsyncGenerator[Instance, None]:
-        """As `acquire`; until the block is left, no `acquire` of this session unloads it."""
-        instance = await self.acquire(
-            model,
-            config,
-            explicit=explicit,
-            reload=reload,
-            resident=resident,
-            on_progress=on_progress,
-        )
-        self._held[instance.id] += 1
-        try:
+        """An instance of `model`: one that is loaded already if it will do, else a new one.
+
+        Without `explicit` any loaded instance does whose settings do not contradict `config`;
+        with it the context must be the one asked for. Where none will do, or with `reload`,
+        those there are are unloaded first, each once nobody uses it, in whatever process. Until
+        the block is left nobody does that to this one. Raises `BusyError` when that takes longer
+        than a load may, `LoadError`, `StalledError`.
+        """
+        claims = self._claims
+        assert claims is not None
+
+        def will_do(instance: Instance) -> bool:
+            return not reload and _will_do(instance, config, model, explicit=explicit)
+
+        async with AsyncExitStack() as held:
+            instance = await self._join(model, will_do, claims, held)
+            if instance is None:
+                instance = await self._replace(
+                    model,
+                    config,
+                    will_do,
+                    claims,
+                    held,
+                    resident=resident,
+                    on_progress=on_progress,
+                )
             yield instance
-        finally:
-            self._held[instance.id] -= 1
-            self._freed.set()
+
+    async def _join(
+        self,
+        model: Model,
+        will_do: Callable[[Instance], bool],
+        claims: Claims,
+        held: AsyncExitStack,
+    ) -> Instance | None:
+        """Use a loaded instance that will do, unless somebody is about to end it."""
+        for instance in filter(will_do, await self._loaded(model)):
+            with ExitStack() as claim:
+                claim.enter_context(claims.using(instance))
+                if not claims.ends(instance):
+                    held.push(claim.pop_all())
+                    return instance
+        return None
+
+    async def _replace(
+        self,
+        model: Model,
+        config: LoadConfig,
+        will_do: Callable[[Instance], bool],
+        claims: Claims,
+        held: AsyncExitStack,
+        *,
+        resident: bool,
+        on_progress: ProgressListener | None,
+    ) -> Instance:
+        """Alone at it: use what was loaded meanwhile, else end what there is and load."""
+        waits = _wait_listener(on_progress)
+        async with self._gate(model), AsyncExitStack() as alone:
+            await alone.enter_async_context(claims.loading(model, waits))
+            loaded = await self._loaded(model)
+            for instance in filter(will_do, loaded):
+                claims.spare(instance)
+                held.enter_context(claims.using(instance))
+                return instance
+            for instance in loaded:
+                async with claims.ending(instance, waits):
+                    with suppress(NotFoundError):  # it ended by itself meanwhile
+                        await self.provider.unload(instance.id)
+            if not resident:  # other processes will not see it: they need not wait
+                await alone.aclose()
+            instance = await self._load(model, config, resident=resident, on_progress=on_progress)
+            held.enter_context(claims.using(instance))
+            return instance
+
+    async def load(
+        self,
+        model: Model,
+        config: LoadConfig,
+        *,
+        instance_id: str | None = None,
+        resident: bool = False,
+        on_progress: ProgressListener | None = None,
+    ) -> Instance:
+        """A new instance, whatever is loaded already. Raises `LoadError`, `StalledError`.
+
+        Who wants any instance of `model` at that time waits for a resident one. Raises
+        `BusyError` when another process loads one for longer than a load may take.
+        """
+        claims = self._claims
+        assert claims is not None
+
+        async with AsyncExitStack() as alone:
+            if resident:
+                await alone.enter_async_context(self._gate(model))
+                waits = _wait_listener(on_progress)
+                await alone.enter_async_context(claims.loading(model, waits))
+            return await self._load(
+                model, config, instance_id=instance_id, resident=resident, on_progress=on_progress
+            )
+
+    def _gate(self, model: Model) -> asyncio.Lock:
+        return self._gates.setdefault(model.key, asyncio.Lock())
+
+    async def _loaded(self, model: Model) -> list[Instance]:
+        """The instances of `model` that are there for answers."""
+        return [
+            instance
+            for instance in await self.provider.list_instances()
+            if (instance.model_key, instance.server) == (model.key, model.server)
+            and not instance.id.startswith(TEST_INSTANCE_PREFIX)
+        ]
 
     async def _load(
         self,
         model: Model,
         config: LoadConfig,
         *,
+        instance_id: str | None = None,
         resident: bool,
         on_progress: ProgressListener | None,
     ) -> Instance:
@@ -161,7 +223,9 @@ class Session:
         watchdog = _Watchdog(clock, loop)
         watchdog.waiting = _this_task()
         try:
-            return await self.provider.load(model, config, resident=resident, on_progress=listen)
+            return await self.provider.load(
+                model, config, instance_id=instance_id, resident=resident, on_progress=listen
+            )
         except asyncio.CancelledError:
             if not watchdog.stalled():
                 raise
@@ -311,6 +375,16 @@ def _will_do(instance: Instance, config: LoadConfig, model: Model, *, explicit: 
     most = model.declared_context_tokens or config.context_tokens
     wanted = min(config.context_tokens, most)
     return wanted in (instance.context_tokens, instance.config.context_tokens)
+
+
+def _wait_listener(on_progress: ProgressListener | None) -> Callable[[str], None]:
+    """What tells the user what a load waits for."""
+
+    def waits(note: str) -> None:
+        if on_progress is not None:
+            on_progress(Progress(phase=Phase.LOAD, note=note))
+
+    return waits
 
 
 def _texts(request: Request) -> Sequence[str]:
