@@ -1,0 +1,1 @@
+"""The server side: what runs here, or behind here, offered in the dialects that programs speak."""

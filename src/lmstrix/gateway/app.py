@@ -1,0 +1,39 @@
+"""The application: every dialect's routes behind one guard."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from lmstrix import __version__
+from lmstrix.errors import LMStrixError
+from lmstrix.gateway.guard import Guard
+from lmstrix.gateway.responding import answer_problem, json_response
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp
+
+    from lmstrix.gateway.gateway import Gateway
+
+# One module each, with `routes(gateway)`; of two that match, the first answers.
+DIALECTS: tuple[str, ...] = (
+)  # fmt: skip
+
+
+def application(gateway: Gateway) -> ASGIApp:
+    """The ASGI application that serves `gateway`."""
+    routes: list[BaseRoute] = [Route("/health", _health, methods=["GET"])]
+    for name in DIALECTS:
+        routes += import_module(f"lmstrix.gateway.{name}").routes(gateway)
+    inner = Starlette(routes=routes, exception_handlers={LMStrixError: answer_problem})
+    return Guard(inner, gateway.options)
+
+
+async def _health(request: Request) -> Response:  # noqa: ARG001  # Starlette passes it
+    return json_response({"status": "ok", "version": __version__})
