@@ -13,6 +13,7 @@ Each says what happened, why, and what to do next, and carries what it is about 
     ├── StoreError                             the database cannot be used
     │   ├── StoreVersionError                  written by a newer LMStrix
     │   └── StoreFullError                     no room left on the disk
+    ├── DefaultsError                          a server's own defaults cannot be read or changed
     ├── BusyError                              another process is at it
     ├── GGUFError                              a model file cannot be read
     │   └── TruncatedFileError
@@ -132,6 +133,14 @@ class StoreVersionError(StoreError):
 
 class StoreFullError(StoreError):
     """No room left for a write; what was there before is intact."""
+
+
+class DefaultsError(LMStrixError):
+    """The file at `path`, in which a server keeps its defaults, cannot be read or changed."""
+
+    def __init__(self, message: str, *, path: Path, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
 
 
 class BusyError(LMStrixError):

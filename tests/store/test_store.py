@@ -3,8 +3,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from lmstrix.results import ProbeKind, TestStatus
-from lmstrix.store import LegacyTest, Store, backups
+from lmstrix.results import ProbeKind, TestKey, TestStatus
+from lmstrix.store import LegacyTest, Store, backups, machine_id
 from lmstrix.types import Listing
 
 if TYPE_CHECKING:
@@ -34,6 +34,28 @@ def test_small_texts_are_kept_replaced_and_forgotten(store: Store) -> None:
     assert store.get_state("last") == "other"
     store.set_state("last", None)
     assert store.get_state("last") is None
+
+
+def test_results_are_those_of_the_file_by_any_provider_on_this_machine(
+    store: Store, make: Any
+) -> None:
+    model = make.model()
+    embedded = store.begin_test(make.result())
+    served = store.begin_test(
+        make.result(TestKey(identity=model.identity, provider="ollama", machine=machine_id()))
+    )
+    store.begin_test(make.result(make.key(machine="another")))
+    store.begin_test(make.result(make.key("another file")))
+    assert [result.id for result in store.results(model)] == [served, embedded]
+
+
+def test_results_without_a_file_are_those_of_the_key_by_its_own_provider(
+    store: Store, make: Any
+) -> None:
+    model = make.model(identity=None)
+    own = store.begin_test(make.result(make.key("tiny")))
+    store.begin_test(make.result(TestKey(identity="tiny", provider="ollama", machine=machine_id())))
+    assert [result.id for result in store.results(model)] == [own]
 
 
 def test_reset_forgets_the_tests_of_the_named_models_only(store: Store, make: Any) -> None:

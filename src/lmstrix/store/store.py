@@ -8,6 +8,7 @@ import msgspec
 
 from lmstrix.errors import StoreError
 from lmstrix.store.journal import OUTCOME, Journal
+from lmstrix.store.machine import machine_id
 from lmstrix.store.models import LEGACY, MODEL, RESULT, Models, subject
 from lmstrix.store.owner import Owner, is_alive
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
+    from lmstrix.results import TestResult
     from lmstrix.types import Model
 
 
@@ -48,6 +50,16 @@ class Store(Models, Journal):
                 db.execute(
                     "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)", (name, value)
                 )
+
+    def results(self, model: Model) -> list[TestResult]:
+        """Every test of a model's file on this machine, by any provider, the newest first.
+
+        Where there is no file to read, those of its key by its own provider.
+        """
+        found = self._results("identity = ? AND machine = ?", (subject(model), machine_id()))
+        if model.identity:
+            return found
+        return [result for result in found if result.key.provider == model.provider]
 
     def reset_tests(self, models: Iterable[Model] | None = None) -> int:
         """Forget what was tested of `models`, or of all; a backup is taken first.
