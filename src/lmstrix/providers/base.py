@@ -126,6 +126,28 @@ class BaseProvider:
     async def aclose(self) -> None:
         """Nothing to end."""
 
+    def check(self, request: Request, capabilities: Capabilities | None = None) -> None:
+        """Raise `UnsupportedError` for what `request` has and `capabilities` lack.
+
+        They are the class's unless given. Called before any work is done.
+        """
+        able = capabilities or self.capabilities
+        raw = request.prompt is not None
+        pictures = any(message.images for message in request.messages)
+        calls = any(message.tool_calls for message in request.messages)
+        for wanted, can, what in (
+            (raw, able.supports_raw, "continue a plain text without a chat template"),
+            (bool(request.tools) or calls, able.supports_tools, "offer tools to this model"),
+            (pictures, able.supports_vision, "show images to this model"),
+            (bool(request.think), able.supports_reasoning, "make this model reason"),
+            (request.schema is not None, able.supports_schema, "hold an answer to a schema"),
+            (request.grammar is not None, able.supports_grammar, "hold an answer to a grammar"),
+            (request.logprobs is not None, able.supports_logprobs, "tell log probabilities"),
+            (raw and bool(request.tools), False, "offer tools in a plain completion"),
+        ):
+            if wanted and not can:
+                self.refuse(what)
+
     def refuse(self, what: str) -> NoReturn:
         """Raise the `UnsupportedError` for something this provider cannot do."""
         raise UnsupportedError(

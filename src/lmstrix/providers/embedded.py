@@ -27,8 +27,10 @@ from lmstrix.errors import (
     StalledError,
     UnsupportedError,
 )
-from lmstrix.protocol.chat import AnswerDecoder, encode, error_from, request_for
 from lmstrix.protocol.events import EventDecoder
+from lmstrix.protocol.openai.errors import error_from
+from lmstrix.protocol.openai.requests import Dialect, encode_request
+from lmstrix.protocol.openai.stream import AnswerDecoder
 from lmstrix.providers import Capabilities
 from lmstrix.providers.base import BaseProvider
 from lmstrix.types import Instance, Listing, Model, Phase, Progress, Sampling, WireRequest
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from lmstrix.types import LoadConfig, ProgressListener, Request, StreamItem
 
 _T = TypeVar("_T")
+
+_encode = msgspec.json.Encoder().encode
 
 _SHIPPED = Path(__file__).parent.parent / "shipped"
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*?(\d+)\)", re.DOTALL)
@@ -244,10 +248,13 @@ class EmbeddedProvider(BaseProvider):
         Closing the generator closes the connection, which ends the request on the engine
         within one prompt batch; an owned engine that does not let go is replaced meanwhile.
         """
+        self.check(request)
         engine = await self._ready(instance)
         wire = self.wire_request(instance, request)
         events = EventDecoder()
-        answer = AnswerDecoder(max_tokens=request.sampling.max_tokens)
+        answer = AnswerDecoder(
+            max_tokens=request.sampling.max_tokens, raw=request.prompt is not None
+        )
         reply = None
         engine.begin()
         try:
@@ -270,17 +277,16 @@ class EmbeddedProvider(BaseProvider):
 
     def wire_request(self, instance: Instance, request: Request) -> WireRequest:  # noqa: ARG002  # other providers name the instance
         """The body that `stream` sends."""
-        path, body = request_for(request, llama=True)
-        return WireRequest(method="POST", path=path, body=encode(body))
+        path, body = encode_request(request, model=None, dialect=Dialect.LLAMA)
+        return WireRequest(method="POST", path=path, body=body)
 
     async def render(self, instance: Instance, request: Request) -> str:
         """The prompt with the model's own chat template applied."""
+        self.check(request)
         if request.prompt is not None:
             return request.prompt
-        messages = [{"role": str(m.role), "content": m.content} for m in request.messages]
-        return (
-            await self._ask(instance, "/apply-template", {"messages": messages}, _Prompt)
-        ).prompt
+        _, body = encode_request(request, model=None, dialect=Dialect.LLAMA, stream=False)
+        return (await self._ask(instance, "/apply-template", msgspec.Raw(body), _Prompt)).prompt
 
     async def tokenize(self, instance: Instance, text: str) -> Sequence[int]:
         """Token ids as of a rendered prompt: with the model's start token, markers as such."""
@@ -338,7 +344,7 @@ class EmbeddedProvider(BaseProvider):
         bounded: bool = True,
     ) -> _T:
         engine = await self._ready(instance)
-        method, body = ("GET", b"") if question is None else ("POST", encode(question))
+        method, body = ("GET", b"") if question is None else ("POST", _encode(question))
         limit_s = self._settings.timeouts.prompt_s if bounded else None
         try:
             async with asyncio.timeout(limit_s):

@@ -7,17 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstrix.errors import ContextOverflowError, GenerationError, ProtocolError
-from lmstrix.protocol.chat import AnswerDecoder, encode, error_from, request_for
 from lmstrix.protocol.events import EventDecoder
+from lmstrix.protocol.openai.errors import error_from
+from lmstrix.protocol.openai.stream import AnswerDecoder
 from lmstrix.types import (
     Fragment,
     FragmentKind,
-    Message,
     Phase,
     Progress,
-    Request,
-    Role,
-    Sampling,
     Stats,
     StopReason,
     StreamItem,
@@ -123,7 +120,7 @@ def test_the_text_of_a_plain_completion_is_a_fragment() -> None:
         ("length", 10, 10, "", StopReason.LENGTH),
         ("length", 9, 10, "", StopReason.CONTEXT),
         ("length", 9, None, "", StopReason.CONTEXT),
-        ("tool_calls", 9, 10, "", StopReason.END),
+        ("tool_calls", 9, 10, "", StopReason.TOOL_CALLS),
     ],
 )
 def test_stop_reasons_are_told_apart(
@@ -162,31 +159,3 @@ def test_a_refusal_without_a_reason_names_its_status() -> None:
 def test_what_is_no_chunk_is_refused() -> None:
     with pytest.raises(ProtocolError):
         AnswerDecoder().feed(b'{"choices": 5}')
-
-
-def test_only_what_is_set_is_sent() -> None:
-    request = Request(messages=(Message(Role.USER, "Hi"),), sampling=Sampling(top_k=3))
-    path, body = request_for(request, llama=False)
-    assert path == "/v1/chat/completions"
-    assert json.loads(encode(body)) == {
-        "messages": [{"role": "user", "content": "Hi"}],
-        "top_k": 3,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-
-
-def test_a_setting_of_zero_is_sent() -> None:
-    request = Request(prompt="Hi", sampling=Sampling(temperature=0.0, seed=0), cache_prompt=False)
-    path, body = request_for(request, llama=True)
-    sent = json.loads(encode(body))
-    assert path == "/v1/completions"
-    assert (sent["prompt"], sent["temperature"], sent["seed"]) == ("Hi", 0.0, 0)
-    assert sent["cache_prompt"] is False
-    assert "verbose" not in sent
-
-
-def test_llama_is_asked_which_stop_string_ended_only_if_there_is_one() -> None:
-    request = Request(prompt="Hi", sampling=Sampling(stop=("x",)))
-    assert json.loads(encode(request_for(request, llama=True)[1]))["verbose"] is True
-    assert "verbose" not in json.loads(encode(request_for(request, llama=False)[1]))
