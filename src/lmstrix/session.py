@@ -102,16 +102,16 @@ class Session:
         claims = self._claims
         assert claims is not None
 
-        def will_do(instance: Instance) -> bool:
-            return not reload and _will_do(instance, config, model, explicit=explicit)
+        def suits(instance: Instance) -> bool:
+            return not reload and will_do(instance, config, model, explicit=explicit)
 
         async with AsyncExitStack() as held:
-            instance = await self._join(model, will_do, claims, held)
+            instance = await self._join(model, suits, claims, held)
             if instance is None:
                 instance = await self._replace(
                     model,
                     config,
-                    will_do,
+                    suits,
                     claims,
                     held,
                     resident=resident,
@@ -119,15 +119,25 @@ class Session:
                 )
             yield instance
 
+    @asynccontextmanager
+    async def join(
+        self, model: Model, suits: Callable[[Instance], bool]
+    ) -> AsyncGenerator[Instance | None, None]:
+        """A loaded instance of `model` that `suits`, kept as by `hold`; `None` without one."""
+        claims = self._claims
+        assert claims is not None
+        async with AsyncExitStack() as held:
+            yield await self._join(model, suits, claims, held)
+
     async def _join(
         self,
         model: Model,
-        will_do: Callable[[Instance], bool],
+        suits: Callable[[Instance], bool],
         claims: Claims,
         held: AsyncExitStack,
     ) -> Instance | None:
-        """Use a loaded instance that will do, unless somebody is about to end it."""
-        for instance in filter(will_do, await self._loaded(model)):
+        """Use a loaded instance that suits, unless somebody is about to end it."""
+        for instance in filter(suits, await self._loaded(model)):
             with ExitStack() as claim:
                 claim.enter_context(claims.using(instance))
                 if not claims.ends(instance):
@@ -139,7 +149,7 @@ class Session:
         self,
         model: Model,
         config: LoadConfig,
-        will_do: Callable[[Instance], bool],
+        suits: Callable[[Instance], bool],
         claims: Claims,
         held: AsyncExitStack,
         *,
@@ -151,7 +161,7 @@ class Session:
         async with self._gate(model), AsyncExitStack() as alone:
             await alone.enter_async_context(claims.loading(model, waits))
             loaded = await self._loaded(model)
-            for instance in filter(will_do, loaded):
+            for instance in filter(suits, loaded):
                 claims.spare(instance)
                 held.enter_context(claims.using(instance))
                 return instance
@@ -363,7 +373,7 @@ def context_of(instance: Instance) -> int:
     return instance.context_tokens
 
 
-def _will_do(instance: Instance, config: LoadConfig, model: Model, *, explicit: bool) -> bool:
+def will_do(instance: Instance, config: LoadConfig, model: Model, *, explicit: bool) -> bool:
     """Whether a loaded instance serves where `config` was asked for."""
     for setting in ("kv_type_k", "kv_type_v", "flash_attention", "memory_limit_bytes"):
         wanted = getattr(config, setting)
