@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmstrix.context.fit import Fit
     from lmstrix.context.options import TestOptions
     from lmstrix.context.runner import EventListener, TestPlan
+    from lmstrix.defaults.saving import SavedDefault
     from lmstrix.explain import Explanation
     from lmstrix.registry.scan import ScanReport
     from lmstrix.registry.select import Selection
@@ -235,9 +236,49 @@ class AsyncLMStrix:
     async def interrupted_tests(self) -> list[TestResult]:
         """Tests that were interrupted, newest first; `test_model` goes on with them.
 
-        A result's `key.load` are the load settings to give again.
+        The options to give again for a result are `TestOptions().after(result)`.
         """
         return self._open.store.interrupted()
+
+    # Defaults of servers
+
+    async def save(
+        self,
+        model: str | None = None,
+        *,
+        limit: int | str | None = None,
+        above_tokens: int | None = None,
+        flash: bool = False,
+        kv_type: str | None = None,
+        dry_run: bool = False,
+        force: bool = False,
+    ) -> list[SavedDefault]:
+        """Make tested limits what LM Studio and Ollama load models with by default.
+
+        `None` is every model that is there and belongs to one of them. `limit` is N or N% of
+        the tested limit; a percentage holds for limits above `above_tokens`. `flash` turns flash
+        attention on; `kv_type` saves the limit tested with that KV cache type, and the type. A
+        file that cannot be read is left alone unless `force`. What went wrong with one model is
+        in its own result. Raises `UsageError` for a limit that cannot be, and
+        `ModelNotFoundError`.
+        """
+        from lmstrix.defaults.limits import parse_share
+        from lmstrix.defaults.saving import Saver, SaveOptions
+
+        options = SaveOptions(
+            share=parse_share(limit, above_tokens=above_tokens),
+            flash=flash,
+            kv_type=kv_type,
+            dry_run=dry_run,
+            force=force,
+        )
+        saver = Saver(
+            self._open.store, self.places, options, provider_of=self._open.provider_of
+        )
+        if model is not None:
+            return [await saver.save(await self.find(model))]
+        there = (entry for entry in self._open.entries() if entry.missing_since is None)
+        return [await saver.save(entry) for entry in saver.reachable(there)]
 
     # Answers
 

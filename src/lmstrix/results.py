@@ -136,6 +136,21 @@ class TestKey(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     suite: str = ""
 
 
+class TestAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What was asked of a test beside its load settings; as in `context.options.TestOptions`.
+
+    What bounds or prepares a single run (`budget_s`, `reset`) is no part of it.
+    """
+
+    context_tokens: int | None = None
+    fast: bool = False
+    threshold_tokens: int | None = None
+    timeout_s: float | None = None
+    force: bool = False
+    seed: int = 0
+    economical: bool = False
+
+
 class TestStatus(StrEnum):
     """Where the test of a model stands."""
 
@@ -150,11 +165,12 @@ class TestResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """Everything one test of one model found.
 
     `engine` is what it was measured on; a newer engine leaves it in use, marked. `speed` values
-    are those of the longest processed prompt.
+    are those of the longest processed prompt. `asked` is what an interrupted test goes on with.
     """
 
     id: int = 0
     key: TestKey
+    asked: TestAsk | None = None
     model_key: str
     status: TestStatus
     started_at: float

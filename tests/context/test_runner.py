@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from lmstrix.context.options import Stage, TestOptions
 from lmstrix.context.runner import plan_test
@@ -355,6 +355,34 @@ async def test_cancelling_leaves_the_test_resumable_and_the_server_tidy(
     fresh = [p for p in store.probes(kept.id)[len(probes) :] if p.kind is ProbeKind.ANSWER]
     assert len(at.world.asked) - asked == 6 * len(fresh)
     assert len(done) >= 1
+
+
+async def test_an_interrupted_test_tells_what_was_asked_of_it_and_does_not_repeat_itself(
+    bench: Any, store: Store
+) -> None:
+    at = bench(loads_up_to=3000)
+    asked = {"fast": True, "force": True, "threshold_tokens": 4096, "timeout_s": 7.0}
+
+    def listen(event: Any) -> None:
+        if event.stage is Stage.PROCESS:
+            asyncio.current_task().cancel()
+
+    at.listen = listen
+    run = asyncio.create_task(at.run(**asked, budget_s=60.0))
+    await asyncio.wait([run])
+    assert run.cancelled()
+    at.listen = lambda _: None
+    (left,) = store.interrupted()
+    again = TestOptions().after(left)
+    assert again == TestOptions(**asked)
+    other = TestOptions(threshold_tokens=2048, load=LoadConfig(threads=2)).after(left)
+    assert other == replace(again, threshold_tokens=2048, load=LoadConfig(threads=2))
+    tried = len(at.world.loaded)
+    resumed = await at.run(**asdict(again))
+    assert resumed.id == left.id
+    assert 2900 < resumed.loadable.tokens <= 3000
+    assert max(at.world.loaded[:tried]) > 3000
+    assert max(at.world.loaded[tried:]) <= 3000, "what failed in this very test is not tried again"
 
 
 async def test_instances_of_others_are_left_alone(bench: Any) -> None:

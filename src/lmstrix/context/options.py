@@ -7,7 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
+from lmstrix.results import TestAsk
 from lmstrix.types import LoadConfig
 
 if TYPE_CHECKING:
@@ -36,6 +38,18 @@ class TestOptions(msgspec.Struct, frozen=True, kw_only=True):
     load: LoadConfig = LoadConfig()
     seed: int = 0
     economical: bool = False
+
+    def asked(self) -> TestAsk:
+        """What a test with these options remembers of them."""
+        return TestAsk(**{name: getattr(self, name) for name in TestAsk.__struct_fields__})
+
+    def after(self, left: TestResult) -> TestOptions:
+        """These options; what they leave open is as it was in the interrupted test `left`."""
+        asked = left.asked or TestAsk()
+        names = TestAsk.__struct_fields__
+        kept = {name: getattr(self, name) or getattr(asked, name) for name in names}
+        load = left.key.load if self.load == LoadConfig() else self.load
+        return replace(self, load=load, **kept)
 
 
 class Stage(StrEnum):

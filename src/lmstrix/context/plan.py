@@ -103,11 +103,12 @@ def make_plan(
         if probe.outcome is not None
         and (probe.outcome.failure is None or probe.outcome.failure.blames_model)
     )
-    good, bad = known_bounds(known, ProbeKind.LOAD, ceiling_tokens=ceiling)
-    if options.force:
-        bad = None
     latest = earlier[0] if earlier and options.resume else None
     resumed = latest if latest is not None and latest.status is TestStatus.INTERRUPTED else None
+    good, bad = known_bounds(known, ProbeKind.LOAD, ceiling_tokens=ceiling)
+    if options.force:  # what failed in this very test has been tried again
+        own = [probe for probe in known if resumed is not None and probe.test_id == resumed.id]
+        _, bad = known_bounds(own, ProbeKind.LOAD, ceiling_tokens=ceiling)
     # What was begun after an answer was there doubts it, or asks more: that test goes on first.
     kept = (
         next((r for r in earlier if answers(r, model, options, ceiling)), None)

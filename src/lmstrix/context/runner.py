@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lmstrix.config import Places, Settings
     from lmstrix.context.families import Families
     from lmstrix.providers import Provider
-    from lmstrix.results import TestKey
+    from lmstrix.results import TestAsk, TestKey
     from lmstrix.store import Entry, Store
     from lmstrix.types import Model
 
@@ -201,7 +201,8 @@ class _Job:
 
     async def run(self, plan: TestPlan, provider: Provider, on_event: EventListener) -> TestResult:
         """Begin or resume the test in the store, walk, leave store and server tidy."""
-        begun = _begin(self.store, plan, provider.engine, self.clock())
+        asked = self.options.asked()
+        begun = _begin(self.store, plan, asked, provider.engine, self.clock())
         prober = self._prober(plan, provider)
         walk = self._walk(begun, plan, prober, on_event)
         status, notes = TestStatus.INTERRUPTED, self.families.problems
@@ -264,15 +265,16 @@ class _Job:
         )
 
 
-def _begin(store: Store, plan: TestPlan, engine: str, now: float) -> TestResult:
+def _begin(store: Store, plan: TestPlan, asked: TestAsk, engine: str, now: float) -> TestResult:
     """The test's row: the interrupted one's, else a new one."""
     if plan.resumed is not None:
         probes = len(store.probes(plan.resumed.id))
-        result = replace(plan.resumed, status=TestStatus.TESTING, probes=probes)
+        result = replace(plan.resumed, asked=asked, status=TestStatus.TESTING, probes=probes)
         store.save_test(result)
         return result
     result = TestResult(
         key=plan.key,
+        asked=asked,
         model_key=plan.model_key,
         status=TestStatus.TESTING,
         started_at=now,

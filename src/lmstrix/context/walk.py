@@ -153,8 +153,9 @@ class Walk:
         whole = self.result.loadable.tokens
         assert whole is not None
         good, bad = known_bounds(self._known, ProbeKind.PROCESS, ceiling_tokens=whole)
-        if self._options.force:
-            bad = None
+        if self._options.force:  # what failed in this very test has been tried again
+            own = [probe for probe in self._known if probe.test_id == self.result.id]
+            _, bad = known_bounds(own, ProbeKind.PROCESS, ceiling_tokens=whole)
         search = LoadSearch(
             ceiling_tokens=whole,
             known_good=good,

@@ -64,7 +64,10 @@ fills the context is processed whole. Effective: answers stay as good as at shor
 @click.option("--key", "keywords", metavar="A,B", help="Test those with these words in their name.")
 @click.option("--sort", metavar="KEY", help="Order of the tests, as in 'list'.  [default: smart]")
 @click.option(
-    "--continue", "interrupted", is_flag=True, help="Take up the tests that were interrupted."
+    "--continue",
+    "interrupted",
+    is_flag=True,
+    help="Take up the tests that were interrupted, with the options they had.",
 )
 @click.option("--ctx", "-c", type=TOKENS, help="Test this one context size.")
 @click.option("--fast", is_flag=True, help="Leave out the quality part (effective limit).")
@@ -156,21 +159,18 @@ async def _jobs(client: AsyncLMStrix, model: str | None, given: Mapping[str, Any
 
 
 async def _interrupted(client: AsyncLMStrix, jobs: Sequence[Job]) -> list[Job]:
-    """Those whose test was interrupted, each to be loaded as it was then."""
-    from msgspec.structs import replace
-
+    """Those whose test was interrupted, each with the options it had, unless given anew."""
     from lmstrix.store.models import subject
-    from lmstrix.types import LoadConfig
 
-    left = await client.interrupted_tests()
-    loads = {(found.key.provider, found.key.identity): found.key.load for found in reversed(left)}
+    left = {
+        (found.key.provider, found.key.identity): found
+        for found in reversed(await client.interrupted_tests())
+    }
     chosen = []
     for job in jobs:
-        load = loads.get((job.entry.model.provider, subject(job.entry.model)))
-        if load is not None and job.options.load == LoadConfig():
-            chosen.append(job._replace(options=replace(job.options, load=load)))
-        elif load is not None:
-            chosen.append(job)
+        found = left.get((job.entry.model.provider, subject(job.entry.model)))
+        if found is not None:
+            chosen.append(job._replace(options=job.options.after(found)))
     if not chosen:
         raise NotFoundError("No test was interrupted.", hint="lmstrix test --all")
     return chosen
