@@ -10,6 +10,7 @@ _CLOSE = "</think>"
 
 class _Part(Enum):
     START = auto()  # nothing but white space and perhaps the beginning of the mark
+    OPENED = auto()  # line breaks after the mark, which belong to it
     REASONING = auto()
     GAP = auto()  # white space between the reasoning and the answer, which belongs to neither
     ANSWER = auto()
@@ -38,6 +39,10 @@ class ReasoningSplitter:
         found: list[tuple[str, bool]] = []
         if self._part is _Part.START:
             text = self._start(text)
+        if self._part is _Part.OPENED:
+            text = text.lstrip("\n")
+            if text:
+                self._part = _Part.REASONING
         if self._part is _Part.REASONING:
             text = self._reasoning(text, found)
         if self._part is _Part.GAP:
@@ -58,8 +63,8 @@ class ReasoningSplitter:
     def _start(self, text: str) -> str:
         words = text.lstrip()
         if words.startswith(_OPEN):
-            self._part = _Part.REASONING
-            return words[len(_OPEN) :].lstrip("\n")
+            self._part = _Part.OPENED
+            return words[len(_OPEN) :]
         if _OPEN.startswith(words):
             self._held = text
             return ""

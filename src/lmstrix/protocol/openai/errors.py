@@ -24,9 +24,14 @@ _OVERFLOWS = (
     re.compile(r"context length (?:is|of)(?: only)? (?P<context>\d+)", re.IGNORECASE),
     re.compile(r"context (?:size|window|length)|exceed_context_size|context_length_exceeded"),
 )
-_PROMPT_SIZE = re.compile(
-    r"(?:\((?P<a>\d+) (?:in|tokens)|requested (?P<b>\d+)|first (?P<c>\d+)|prompt .*?(?P<d>\d+))",
-    re.IGNORECASE,
+_PROMPT_SIZES = tuple(  # the first that matches counts
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\((\d+) (?:in|tokens)",
+        r"requested (\d+)",
+        r"first (\d+)",
+        r"prompt .*?(\d+)",
+    )
 )
 _OVERFLOW_WORDS = ("exceed", "maximum", "overflow", "too long", "too large", "greater than")
 
@@ -111,8 +116,8 @@ def _is_overflow(error: ServerError) -> bool:
 
 
 def _prompt_size(message: str) -> int | None:
-    match = _PROMPT_SIZE.search(message)
-    return next((int(size) for size in match.groups() if size), None) if match else None
+    matches = (pattern.search(message) for pattern in _PROMPT_SIZES)
+    return next((int(match[1]) for match in matches if match), None)
 
 
 def _context_size(message: str) -> int | None:
