@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # One module each, with `routes(gateway)`; of two that match, the first answers.
 DIALECTS: tuple[str, ...] = (
+    "lmstudio_rest",
 )  # fmt: skip
 
 
