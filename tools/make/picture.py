@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import html
+import io
 import os
 import pty
 import re
 import struct
-import sys
 import termios
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 _FONT_FACE = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 _CURSOR_UP = re.compile(r"\x1b\[(\d*)A")
 _OTHER_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-LN-Za-ln-z]")
+_TEXT = re.compile(
+    r'<text class="(?P<style>[^"]*)" x="(?P<x>[0-9.]+)" y="(?P<y>[0-9.]+)"'
+    r' textLength="(?P<length>[0-9.]+)" (?P<clip>clip-path="[^"]*")>(?P<text>[^<]*)</text>'
+)
+_GAP = re.compile(r"(?:\xa0| ){2,}")
 
 
 def record(command: list[str], columns: int) -> str:
@@ -72,6 +79,41 @@ def settle(output: str) -> list[str]:
     return lines
 
 
+def draw(lines: list[str], *, columns: int, title: str) -> str:
+    """The lines, with their colours, as an SVG."""
+    # Recorded alone: what is drawn must not be printed as well.
+    console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True)
+    for line in lines:
+        console.print(Text.from_ansi(line), soft_wrap=True)
+    drawing = _FONT_FACE.sub("", console.export_svg(title=title))
+    return _TEXT.sub(_place, drawing)
+
+
+def _place(found: re.Match[str]) -> str:
+    """A text in pieces that hold no run of spaces, each where it belongs.
+
+    What is drawn of spaces at its beginning, and of several, differs among viewers.
+    """
+    whole = html.unescape(found["text"])
+    text = whole.rstrip("\xa0 \n")
+    if not text:
+        return ""
+    cell = float(found["length"]) / len(whole)  # which takes wide letters for narrow ones
+    pieces, at = [], 0
+    for gap in [*_GAP.finditer(text), None]:
+        end = len(text) if gap is None else gap.start()
+        piece = text[at:end].lstrip("\xa0 ")
+        if piece:
+            x = float(found["x"]) + cell * cell_len(text[: end - len(piece)])
+            pieces.append(
+                f'<text class="{found["style"]}" x="{x:.6g}" y="{found["y"]}"'
+                f' textLength="{cell * cell_len(piece):.6g}" {found["clip"]}>'
+                f"{html.escape(piece, quote=False).replace(chr(0xA0), '&#160;')}</text>"
+            )
+        at = end if gap is None else gap.end()
+    return "".join(pieces)
+
+
 def main() -> None:
     """Run, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,10 +123,8 @@ def main() -> None:
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     command = [part for part in arguments.command if part != "--"]
-    console = Console(record=True, width=arguments.columns, file=sys.stderr, force_terminal=True)
-    for line in settle(record(command, arguments.columns)):
-        console.print(Text.from_ansi(line), soft_wrap=True)
-    drawing = _FONT_FACE.sub("", console.export_svg(title=arguments.title))
+    lines = settle(record(command, arguments.columns))
+    drawing = draw(lines, columns=arguments.columns, title=arguments.title)
     arguments.target.write_text(drawing, encoding="utf-8")
 
 
