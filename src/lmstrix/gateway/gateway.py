@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from msgspec.structs import replace
 
-from lmstrix.errors import NotFoundError, UnsupportedError
+from lmstrix.errors import ModelNotFoundError, UnsupportedError
+from lmstrix.gateway.keeping import Keeping
 from lmstrix.gateway.names import Names
+from lmstrix.gateway.residency import Wish
+from lmstrix.sizes import load_size
 from lmstrix.types import LoadConfig, ModelType
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from types import TracebackType
 
     from lmstrix.async_client import AsyncLMStrix
+    from lmstrix.gateway.keeping import EvictionListener
     from lmstrix.gateway.options import GatewayOptions
     from lmstrix.providers import Provider
     from lmstrix.session import Session
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 _RESCAN_S = 5.0
 _REREAD_S = 2.0
+_AS_IT_COMES = LoadConfig()
 
 
 class Held(NamedTuple):
@@ -62,7 +67,7 @@ class Gateway:
         self._read_at: float | None = None
         self._scanned_at: float | None = None
         self._scanning = asyncio.Lock()
-        self._own: dict[str, tuple[Provider, Entry, Instance]] = {}
+        self.keeping = Keeping(self._open, options, self._sized)
 
     async def __aenter__(self) -> Self:
         await self.scan()
@@ -78,10 +83,7 @@ class Gateway:
 
     async def aclose(self) -> None:
         """End every instance that was loaded for this gateway."""
-        own, self._own = self._own, {}
-        for provider, _, instance in own.values():
-            with suppress(NotFoundError):  # it ended by itself
-                await provider.unload(instance.id)
+        await self.keeping.aclose()
 
     # Models
 
@@ -102,16 +104,23 @@ class Gateway:
         A name that nothing answers to makes it look for new models, at most every few
         seconds. Raises `ModelNotFoundError` or `AmbiguousModelError`.
         """
-        if (own := self._own.get(name)) is not None:
-            return own[1]
+        return (await self._resolve(name))[0]
+
+    async def _resolve(self, name: str) -> tuple[Entry, str | None]:
+        """The model, and which instance of it where `name` says so."""
+        if (owner := self.keeping.owner(name)) is not None:
+            return owner, name
         await self._read()
         try:
-            return self._names.find(name)
-        except NotFoundError:
+            return self._names.find(name), None
+        except ModelNotFoundError:
+            for instance in await self.instances():
+                if instance.id == name:
+                    return self._names.find(instance.model_key), name
             if not await self._rescan():
                 raise
         await self._read()
-        return self._names.find(name)
+        return self._names.find(name), None
 
     async def _read(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -136,7 +145,8 @@ class Gateway:
     async def instances(self) -> list[Instance]:
         """The loaded instances it may use, its own first."""
         loaded = [instance for _, instance in await self._open.loaded()]
-        return sorted(loaded, key=lambda instance: instance.id not in self._own)
+        own = self.keeping.own_ids()
+        return sorted(loaded, key=lambda instance: instance.id not in own)
 
     async def load(
         self,
@@ -152,21 +162,17 @@ class Gateway:
         The second copy of a model is called `key:2`. It is not ended to make room for others,
         but after `ttl_s` without use where that is given. Raises `LoadError`.
         """
-        entry = await self.find(name)
-        session = self._open.session_for(entry.model)
-        instance = await session.load(
-            entry.model,
-            replace(config, ttl_s=ttl_s),
+        return await self.keeping.load(
+            await self.find(name),
+            config,
             instance_id=instance_id,
+            ttl_s=ttl_s,
             on_progress=on_progress,
         )
-        self._own[instance.id] = (session.provider, entry, instance)
-        return instance
 
     async def unload(self, instance_id: str) -> None:
-        """End an instance. Raises `NotFoundError` when there is none by that id."""
-        self._own.pop(instance_id, None)
-        await self.client.unload(instance_id)
+        """End an instance, whoever loaded it. Raises `NotFoundError` without one by that id."""
+        await self.keeping.unload(instance_id)
 
     @asynccontextmanager
     async def hold(
@@ -174,9 +180,9 @@ class Gateway:
         name: str,
         *,
         config: LoadConfig | None = None,
-        ttl_s: float | None = None,  # noqa: ARG002
+        ttl_s: float | None = None,
         on_progress: ProgressListener | None = None,
-        on_evict: Callable[[Instance], None] | None = None,  # noqa: ARG002
+        on_evict: EvictionListener | None = None,
     ) -> AsyncGenerator[Held, None]:
         """A loaded instance for `name`, kept while the block runs.
 
@@ -184,18 +190,14 @@ class Gateway:
         demand; others that were loaded on demand make room for it (`on_evict` is told which).
         `ttl_s` is how long it is kept without use after that.
         """
-        if (own := self._own.get(name)) is not None:
-            provider, entry, instance = own
-            yield Held(entry, instance, provider, self._open.session_for(entry.model))
-            return
-        entry = await self.find(name)
+        entry, instance_id = await self._resolve(name)
+        wish = Wish(entry=entry, config=config or _AS_IT_COMES, ttl_s=ttl_s)
         session = self._open.session_for(entry.model)
-        config = config or LoadConfig()
-        async with session.hold(
-            entry.model,
-            config,
-            explicit=config.context_tokens is not None,
+        async with self.keeping.hold(
+            wish,
+            instance_id=instance_id,
             on_progress=on_progress,
+            on_evict=on_evict,
         ) as instance:
             yield Held(entry, instance, session.provider, session)
 
@@ -236,3 +238,20 @@ class Gateway:
         """How many tokens the prompt of `request` has, by the model's own tokenizer."""
         async with self.hold(name) as held:
             return await held.session.count_prompt(held.instance, request)
+
+    def _sized(self, entry: Entry, config: LoadConfig) -> LoadConfig:
+        """`config` with the context to load: the tested limit, else what should fit."""
+        model = entry.model
+        if config.context_tokens is not None:
+            return config
+        if model.type is ModelType.EMBEDDING:
+            return replace(config, context_tokens=model.declared_context_tokens)
+        tested = entry.result.usable_tokens if entry.result is not None else None
+        safe = self.client._safe_tokens(model, config) if tested is None else None  # noqa: SLF001  # as above
+        size = load_size(
+            None,
+            declared_tokens=model.declared_context_tokens,
+            result=entry.result,
+            safe_tokens=safe,
+        )
+        return replace(config, context_tokens=size.tokens)
