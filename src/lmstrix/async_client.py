@@ -263,7 +263,7 @@ class AsyncLMStrix:
         `ModelNotFoundError`.
         """
         from lmstrix.defaults.limits import parse_share
-        from lmstrix.defaults.saving import Saver, SaveOptions
+        from lmstrix.defaults.saving import SaveOptions, Saver
 
         options = SaveOptions(
             share=parse_share(limit, above_tokens=above_tokens),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lmstrix.context.fit import Fit
     from lmstrix.context.options import TestOptions
     from lmstrix.context.runner import EventListener, TestPlan
+    from lmstrix.defaults.saving import SavedDefault
     from lmstrix.explain import Explanation
     from lmstrix.registry.scan import ScanReport
     from lmstrix.registry.select import Selection
@@ -175,6 +176,30 @@ class LMStrix:
     def interrupted_tests(self) -> list[TestResult]:
         """As `AsyncLMStrix.interrupted_tests`."""
         return self._run(self._inner.interrupted_tests())
+
+    def save(
+        self,
+        model: str | None = None,
+        *,
+        limit: int | str | None = None,
+        above_tokens: int | None = None,
+        flash: bool = False,
+        kv_type: str | None = None,
+        dry_run: bool = False,
+        force: bool = False,
+    ) -> list[SavedDefault]:
+        """As `AsyncLMStrix.save`."""
+        return self._run(
+            self._inner.save(
+                model,
+                limit=limit,
+                above_tokens=above_tokens,
+                flash=flash,
+                kv_type=kv_type,
+                dry_run=dry_run,
+                force=force,
+            )
+        )
 
     def infer(
         self, prompt: str, model: str | None = None, **options: Unpack[AskOptions]

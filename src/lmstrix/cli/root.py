@@ -29,6 +29,9 @@ COMMANDS = {
     "list": Entry("list", "Know the models", "Show the models found, without touching a server."),
     "fit": Entry("fit", "Know the models", "Predict the largest context that fits in memory."),
     "test": Entry("test", "Know the models", "Measure the context a model really handles."),
+    "save": Entry(
+        "save", "Know the models", "Make tested limits the defaults of LM Studio, Ollama."
+    ),
     "infer": Entry("infer", "Use them", "Ask a model and print its answer."),
     "ps": Entry("ps", "Use them", "Show the loaded models."),
     "load": Entry("load", "Use them", "Load a model and keep it loaded."),

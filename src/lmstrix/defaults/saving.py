@@ -1,0 +1,400 @@
+"""Save tested limits as what servers of others load models with."""
+
+from __future__ import annotations
+
+import difflib
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lmstrix.config import lmstudio_folders, lmstudio_home
+from lmstrix.defaults import lmstudio
+from lmstrix.defaults.files import (
+    back_up,
+    defaults_folder,
+    defaults_path,
+    name_below,
+    read_text,
+    unreadable,
+    write_text,
+)
+from lmstrix.defaults.limits import Share, kv_types, result_to_save
+from lmstrix.errors import DefaultsError, LMStrixError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from lmstrix.config import Places
+    from lmstrix.providers import Provider
+    from lmstrix.results import TestResult
+    from lmstrix.store import Entry, Store
+    from lmstrix.types import Model
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_TITLES = {
+    lmstudio.CONTEXT: "context",
+    lmstudio.EMBEDDING_CONTEXT: "context",
+    lmstudio.FLASH: "flash attention",
+    lmstudio.KV_TYPE_K: "K cache type",
+    lmstudio.KV_TYPE_V: "V cache type",
+}
+
+
+class SaveOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be saved.
+
+    `share` is how much of the tested limit. `flash` turns flash attention on as well; `kv_type`
+    takes the limit that was tested with that KV cache type and sets the type with it. With
+    `dry_run` nothing is written. `force` replaces a file that cannot be read (a backup is kept).
+    """
+
+    share: Share = Share()
+    flash: bool = False
+    kv_type: str | None = None
+    dry_run: bool = False
+    force: bool = False
+
+
+class SaveStatus(StrEnum):
+    """What became of one model's default."""
+
+    SAVED = "saved"
+    WOULD_SAVE = "would save"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One setting before and after; `None` before is what the server chooses by itself."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+class SavedDefault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was, or would be, saved for one model.
+
+    `place` is the file or server that has the default. `tested_tokens` is the limit the saved
+    `context_tokens` were taken from. `reason` says why nothing was saved, `hint` what to do.
+    `diff` is the change of a file as a unified diff.
+    """
+
+    model_key: str
+    provider: str
+    status: SaveStatus
+    place: str = ""
+    tested_tokens: int | None = None
+    context_tokens: int | None = None
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+    hint: str = ""
+    backup: str = ""
+    diff: str = ""
+    exit_code: int = 0
+
+
+@runtime_checkable
+class KeepsDefaults(Protocol):
+    """A provider whose server keeps a context size with a model, as Ollama does."""
+
+    async def default_context(self, model: Model) -> int | None:
+        """The context kept with `model`; `None` where the server chooses by itself."""
+        ...
+
+    async def save_default_context(self, model: Model, tokens: int) -> None:
+        """Keep a context with `model`, everything else of it unchanged."""
+        ...
+
+
+class LMStudioPlace(msgspec.Struct, frozen=True):
+    """The folder with LM Studio's defaults and the folders with its models."""
+
+    defaults: Path
+    models: tuple[Path, ...]
+
+    @classmethod
+    def locate(cls) -> LMStudioPlace | None:
+        """That of this machine; `None` where there is no LM Studio."""
+        home = lmstudio_home()
+        return None if home is None else cls(defaults_folder(home), lmstudio_folders())
+
+    def name_of(self, model: Model) -> str | None:
+        """What this LM Studio calls a model; `None` for one it does not have."""
+        if model.provider.startswith("lmstudio"):
+            if "://" in model.server and urlsplit(model.server).hostname not in _LOCAL:
+                return None
+            named = model.path or model.key
+            below = name_below(named, self.models)
+            return below or (named if "/" in named else None)
+        if model.path is None or model.format != "gguf":
+            return None
+        return name_below(model.path, self.models)
+
+
+class Saver:
+    """Saves the limits of models, one at a time, each to where its server looks."""
+
+    def __init__(
+        self,
+        store: Store,
+        places: Places,
+        options: SaveOptions,
+        *,
+        provider_of: Callable[[Model], Provider],
+    ) -> None:
+        self._store = store
+        self._options = options
+        self._provider_of = provider_of
+        self._lmstudio = LMStudioPlace.locate()
+        self._backups = places.backups / "lmstudio"
+
+    def reachable(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Of `entries`, those whose server keeps defaults; of two for one file the better one.
+
+        A file of LM Studio's may be known both from LM Studio and as a file.
+        """
+        by_name: dict[str, Entry] = {}
+        for entry in entries:
+            name = self._lmstudio.name_of(entry.model) if self._lmstudio else None
+            if name is not None:
+                rival = by_name.get(name)
+                if rival is None or entry.model.provider.startswith("lmstudio"):
+                    by_name[name] = entry
+            elif self._keeper(entry.model) is not None:
+                yield entry
+        yield from by_name.values()
+
+    async def save(self, entry: Entry) -> SavedDefault:
+        """Save what was tested of one model; what goes wrong is in what comes back."""
+        model = entry.model
+        name = self._lmstudio.name_of(model) if self._lmstudio else None
+        keeper = self._keeper(model) if name is None else None
+        if name is None and keeper is None:
+            return _skipped(
+                model,
+                "It is neither a model of this machine's LM Studio nor one of Ollama's.",
+                hint="LM Studio has the models below its models folder, as"
+                " publisher/repository/file.gguf."
+                if self._lmstudio
+                else "There is no LM Studio on this machine.",
+            )
+        results = self._store.results(model)
+        result = result_to_save(results, model, kv_type=self._options.kv_type)
+        if result is None:
+            return self._untested(model, results)
+        tokens = self._options.share.of(result.usable_tokens or 0)
+        if tokens < 1:
+            return _skipped(
+                model,
+                f"The tested limit of {result.usable_tokens:,} tokens leaves less than 1 token.",
+                hint="Choose a larger --limit.",
+            )
+        try:
+            if name is not None:
+                return self._to_file(model, name, result, tokens)
+            assert keeper is not None
+            return await self._to_server(model, keeper, result, tokens)
+        except LMStrixError as error:
+            return SavedDefault(
+                model_key=model.key,
+                provider=model.provider,
+                status=SaveStatus.FAILED,
+                reason=error.message,
+                hint=error.hint,
+                exit_code=error.exit_code,
+            )
+
+    def _untested(self, model: Model, results: Iterable[TestResult]) -> SavedDefault:
+        wanted = self._options.kv_type
+        others = sorted({kv_types(r.key.load)[0] for r in results if r.usable_tokens is not None})
+        with_type = f" with a {wanted} KV cache" if wanted else ""
+        if others:
+            return _skipped(
+                model,
+                f"It was not tested{with_type or ' with the default KV cache'},"
+                f" only with {', '.join(others)}.",
+                hint=f"lmstrix save --kv {others[0]} {model.key}, or test it as it is to be used.",
+            )
+        flag = f" --kv-type {wanted}" if wanted else ""
+        return _skipped(
+            model,
+            f"It was not tested{with_type}, so there is no limit to save.",
+            hint=f"lmstrix test{flag} {model.key}",
+        )
+
+    # LM Studio
+
+    def _to_file(self, model: Model, name: str, result: TestResult, tokens: int) -> SavedDefault:
+        assert self._lmstudio is not None
+        folder, options = self._lmstudio.defaults, self._options
+        path = defaults_path(folder, name)
+        try:
+            fields = lmstudio.load_fields(
+                model.type,
+                context_tokens=tokens,
+                flash_attention=True if options.flash else None,
+                kv_type=options.kv_type,
+            )
+        except ValueError as error:
+            raise DefaultsError(
+                f"Nothing was saved for {model.key}: {error}.",
+                path=path,
+                hint=f"LM Studio knows the KV cache types {', '.join(lmstudio.KV_TYPES)}.",
+            ) from error
+        before = read_text(path) if not options.force else _lenient_text(path)
+        base = lmstudio.EMPTY if before is None else before
+        try:
+            known = lmstudio.read_defaults(base)
+            after = lmstudio.with_load_fields(base, fields)
+        except ValueError as error:
+            if not options.force:
+                raise unreadable(path, _why(error)) from error
+            known = lmstudio.LMStudioDefaults()
+            after = lmstudio.with_load_fields(lmstudio.EMPTY, fields)
+        changes = tuple(
+            Change(_TITLES[key], _plain(known.load.get(key)), _plain(value))
+            for key, value in fields.items()
+            if key not in known.load or known.load[key] != value
+        )
+        status, backup = SaveStatus.UNCHANGED, ""
+        if after != before:
+            status = SaveStatus.WOULD_SAVE
+            if not options.dry_run:
+                status = SaveStatus.SAVED
+                if before is not None:
+                    backup = str(back_up(path, folder, self._backups))
+                write_text(path, after)
+        return SavedDefault(
+            model_key=model.key,
+            provider=model.provider,
+            status=status,
+            place=str(path),
+            tested_tokens=result.usable_tokens,
+            context_tokens=tokens,
+            changes=changes,
+            notes=tuple(_notes(model, result, known, fields)),
+            backup=backup,
+            diff=_diff(before or "", after, path),
+        )
+
+    # Ollama
+
+    def _keeper(self, model: Model) -> KeepsDefaults | None:
+        try:
+            provider = self._provider_of(model)
+        except NotFoundError:  # of a plugin that is not there now
+            return None
+        return provider if isinstance(provider, KeepsDefaults) else None
+
+    async def _to_server(
+        self, model: Model, keeper: KeepsDefaults, result: TestResult, tokens: int
+    ) -> SavedDefault:
+        before = await keeper.default_context(model)
+        status = SaveStatus.UNCHANGED
+        if before != tokens:
+            status = SaveStatus.WOULD_SAVE
+            if not self._options.dry_run:
+                await keeper.save_default_context(model, tokens)
+                status = SaveStatus.SAVED
+        notes = list(_notes(model, result, lmstudio.LMStudioDefaults(), {}))
+        if self._options.flash or self._options.kv_type:
+            notes.append(
+                "Flash attention and the KV cache type are settings of the whole Ollama server"
+                " (OLLAMA_FLASH_ATTENTION, OLLAMA_KV_CACHE_TYPE), not of a model."
+            )
+        return SavedDefault(
+            model_key=model.key,
+            provider=model.provider,
+            status=status,
+            place=model.server,
+            tested_tokens=result.usable_tokens,
+            context_tokens=tokens,
+            changes=() if before == tokens else (Change("num_ctx", before, tokens),),
+            notes=tuple(notes),
+        )
+
+
+def defaults_of(model: Model) -> lmstudio.LMStudioDefaults | None:
+    """What this machine's LM Studio will load `model` with.
+
+    `None` where it has not the model or no defaults for it. Raises `DefaultsError` for a file
+    that cannot be read.
+    """
+    place = LMStudioPlace.locate()
+    name = place.name_of(model) if place is not None else None
+    if place is None or name is None:
+        return None
+    path = defaults_path(place.defaults, name)
+    text = read_text(path)
+    if text is None:
+        return None
+    try:
+        return lmstudio.read_defaults(text)
+    except ValueError as error:
+        raise unreadable(path, _why(error)) from error
+
+
+def _notes(
+    model: Model, result: TestResult, known: lmstudio.LMStudioDefaults, fields: dict[str, Any]
+) -> Iterator[str]:
+    if result.key.provider != model.provider:
+        yield f"The limit was measured with the provider {result.key.provider}."
+    theirs = {kind for kind in (known.kv_type_k, known.kv_type_v) if kind}
+    tested = kv_types(result.key.load)[0]
+    if lmstudio.KV_TYPE_K not in fields and theirs - {tested}:
+        yield (
+            f"LM Studio is set to a {'/'.join(sorted(theirs))} KV cache for it; the limit was"
+            f" measured with {tested}."
+        )
+
+
+def _skipped(model: Model, reason: str, *, hint: str = "") -> SavedDefault:
+    return SavedDefault(
+        model_key=model.key,
+        provider=model.provider,
+        status=SaveStatus.SKIPPED,
+        reason=reason,
+        hint=hint,
+        exit_code=3,
+    )
+
+
+def _lenient_text(path: Path) -> str | None:
+    """As `read_text`; bytes that are no text are replaced along with the rest."""
+    try:
+        return path.read_bytes().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return read_text(path)
+
+
+def _why(error: ValueError) -> str:
+    """Why a text is not the JSON it should be."""
+    text = str(error)
+    return f"it is not valid JSON: {text}" if hasattr(error, "lineno") else text
+
+
+def _plain(value: Any) -> Any:
+    """What a setting with a check box is set to."""
+    if isinstance(value, dict) and "checked" in value:
+        return value.get("value") if value["checked"] else None
+    return value
+
+
+def _diff(before: str, after: str, path: Path) -> str:
+    name = path.name
+    lines = difflib.unified_diff(
+        before.splitlines(),
+        after.splitlines(),
+        f"{name} (now)" if before else "no file",
+        f"{name} (saved)",
+        lineterm="",
+    )
+    return "\n".join(lines)
