@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstrix.errors import ProtocolError
+from lmstrix.errors import ProtocolError, UsageError
 from lmstrix.protocol.http1 import ResponseDecoder, request_bytes
 
 _SIZES = st.lists(st.integers(1, 12), max_size=80)
@@ -85,3 +85,37 @@ def test_a_request_has_its_length_its_key_and_one_connection() -> None:
         b"Content-Length: 7",
     ]
     assert body == b'{"a":1}'
+
+
+def test_a_servers_own_headers_are_sent_and_take_the_place_of_ours() -> None:
+    fields = {"x-team": "a", "authorization": "Basic b"}
+    sent = request_bytes("GET", "/x", b"", host="h", key="secret", fields=fields)
+    assert sent.decode().splitlines() == [
+        "GET /x HTTP/1.1",
+        "Host: h",
+        "Authorization: Basic b",
+        "Connection: close",
+        "X-Team: a",
+        "",
+    ]
+
+
+def test_a_header_cannot_bring_another_header_with_it() -> None:
+    with pytest.raises(UsageError, match="line break"):
+        request_bytes("GET", "/x", b"", host="h", fields={"x": "a\r\nb: c"})
+
+
+def test_the_fields_of_a_response_are_known_by_name() -> None:
+    decoder = ResponseDecoder()
+    decoder.feed(b"HTTP/1.1 302 Found\r\nLocation: http://else\r\nContent-Length: 0\r\n\r\n")
+    assert (decoder.status, decoder.fields["location"]) == (302, "http://else")
+    assert decoder.done
+
+
+def test_an_answer_that_has_no_body_ends_with_its_head() -> None:
+    decoder = ResponseDecoder(bodiless=True)
+    assert decoder.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n") == b""
+    assert decoder.done
+    empty = ResponseDecoder()
+    empty.feed(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert empty.done

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_AHEAD_BYTES = 4 * 2**20  # what may wait to be read before the sender has to
+
+
 class Reply(asyncio.Protocol):
     """One response as it comes. `read` never waits for more than the next piece."""
 
-    def __init__(self, request: bytes) -> None:
+    def __init__(self, request: bytes, *, bodiless: bool = False) -> None:
         self._request = request
-        self._decoder = ResponseDecoder()
+        self._decoder = ResponseDecoder(bodiless=bodiless)
         self._pieces: list[bytes] = []
+        self._waiting_bytes = 0
         self._lost = False
         self._broken: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -34,6 +38,11 @@ class Reply(asyncio.Protocol):
         assert self._decoder.status is not None
         return self._decoder.status
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields of the head, by lower-case name."""
+        return self._decoder.fields
+
     async def wait_for_head(self) -> None:
         """Return when the status is known. Raises `OSError` when the connection breaks off."""
         await self._wait_until(lambda: self._decoder.status is not None)
@@ -42,6 +51,9 @@ class Reply(asyncio.Protocol):
         """Everything of the body that has come and was not read; `b""` at its end."""
         await self._wait_until(lambda: bool(self._pieces) or self._decoder.done)
         pieces, self._pieces = self._pieces, []
+        if self._waiting_bytes > _AHEAD_BYTES and self._transport is not None:
+            self._transport.resume_reading()
+        self._waiting_bytes = 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def read_all(self) -> bytes:
@@ -88,6 +100,9 @@ class Reply(asyncio.Protocol):
         else:
             if body:
                 self._pieces.append(body)
+                self._waiting_bytes += len(body)
+                if self._waiting_bytes > _AHEAD_BYTES and self._transport is not None:
+                    self._transport.pause_reading()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:

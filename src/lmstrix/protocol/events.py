@@ -46,14 +46,35 @@ class EventDecoder:
             self._after_cr = False
             if chunk[0] == 0x0A:  # the second half of a CRLF
                 chunk = chunk[1:]
-        if b"\n" not in chunk and b"\r" not in chunk:
+        if b"\r" in chunk:
+            return self._lines(chunk)
+        if b"\n" not in chunk:
             self._keep(chunk)
             return []
+        chunk = self._with_pending(chunk)
+        if self._at_start or self._data or self._name:
+            return self._lines(chunk)
+        # What servers really send: one line of data, then an empty one.
+        events: list[Event] = []
+        *blocks, rest = chunk.split(b"\n\n")
+        for block in blocks:
+            if block[:6] == b"data: " and b"\n" not in block:
+                events.append(Event(block[6:], id=self._id))
+            else:
+                events += self._lines(block + b"\n\n")
+        return events + self._lines(rest) if rest else events
+
+    def _with_pending(self, chunk: bytes) -> bytes:
         if self._pending:
             chunk = b"".join((*self._pending, chunk))
             self._pending.clear()
             self._pending_bytes = 0
-        lines = chunk.splitlines(keepends=True)
+        return chunk
+
+    def _lines(self, chunk: bytes) -> list[Event]:
+        lines = self._with_pending(chunk).splitlines(keepends=True)
+        if not lines:
+            return []
         last = lines[-1][-1]
         if last == 0x0D:
             self._after_cr = True

@@ -81,7 +81,9 @@ def test_the_fields_of_a_servers_own_dialect_override_nothing():
     ],
 )
 def test_the_wish_to_reason_is_said_in_the_servers_words(
-    dialect: Dialect, think: bool | str, words: dict[str, object]
+    dialect: Dialect,
+    think: bool | str,  # noqa: FBT001
+    words: dict[str, object],
 ):
     body = sent(Request(messages=HI, think=think), dialect)[1]
     assert {name: body[name] for name in words} == words
