@@ -193,6 +193,22 @@ def test_a_reset_of_several_is_asked_on_a_terminal(
     assert lmstrix("ps", "--format", "json").stdout == "[]\n"
 
 
+def test_reset_of_all_is_asked_on_a_terminal_and_done_without_one(
+    screen: Callable[..., Screen], lmstrix: Run
+) -> None:
+    lmstrix("scan")
+    lmstrix("test", "--all", "--fast", "--threshold", "512", "-q")
+    shown = screen("reset", "--all")
+    shown.read_until(r"Forget the test results of 3 models\?")
+    shown.press(b"n\n")
+    assert shown.end() == 130
+    assert len(lmstrix("list", "status:completed", "--show", "id").stdout.split()) == 3
+    told = screen("reset", "--all", "--yes")
+    assert told.end() == 0
+    assert "Forgot the results of 3 tests" in told.text
+    assert lmstrix("list", "status:completed", "--show", "id").stdout == ""
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_colours_and_live_lines_are_for_terminals(
     columns: int, screen: Callable[..., Screen]

@@ -54,7 +54,7 @@ def report_lines(results: Sequence[TestResult], terminal: Terminal) -> Iterator[
         facts = [f"declared {tokens(result.declared_tokens)}", result.status.value]
         if took:
             facts.append(f"{result.probes} probes in {took}")
-        yield from _hanging(f"{one_line(result.model_key)}  ", f"({', '.join(facts)})", terminal)
+        yield from hanging(f"{one_line(result.model_key)}  ", f"({', '.join(facts)})", terminal)
         limits = {name: getattr(result, name) for name in LIMITS}
         if any(limit != _UNTESTED for limit in limits.values()):
             for name, limit in limits.items():
@@ -65,12 +65,12 @@ def report_lines(results: Sequence[TestResult], terminal: Terminal) -> Iterator[
                 f", first token after {duration(first)}" if first is not None else ""
             )
         for note in result.notes:
-            yield from _hanging("  note         ", note, terminal)
+            yield from hanging("  note         ", note, terminal)
 
 
 def limit_lines(name: str, limit: Limit, terminal: Terminal) -> Iterator[str]:
     """One limit: its size or verdict, and what shows it."""
-    yield from _hanging(
+    yield from hanging(
         f"  {name:<11}  {limit_text(limit):>9}  ", " ".join(limit.evidence[:1]), terminal
     )
 
@@ -86,7 +86,7 @@ def limit_text(limit: Limit) -> str:
     return f"{limit.tokens:,}"
 
 
-def _hanging(head: str, text: str, terminal: Terminal) -> Iterator[str]:
+def hanging(head: str, text: str, terminal: Terminal) -> Iterator[str]:
     """`head` and `text`, later lines below the text."""
     if not terminal.out_live:
         yield (head + one_line(text)).rstrip()
@@ -116,18 +116,18 @@ def plan_lines(plan: TestPlan, terminal: Terminal) -> Iterator[str]:
     """What a test would do."""
     yield f"{one_line(plan.model_key)}  (declared {tokens(plan.declared_tokens)})"
     if plan.kept is not None:
-        yield from _hanging(
+        yield from hanging(
             "  ", "Nothing: its limits are known already. --reset forgets them.", terminal
         )
         return
     if plan.resumed is not None:
-        yield from _hanging("  ", f"Go on after {len(plan.known):,} finished probes.", terminal)
+        yield from hanging("  ", f"Go on after {len(plan.known):,} finished probes.", terminal)
     predicted = tokens(plan.predicted_tokens) if plan.predicted_tokens else "unknown"
-    yield from _hanging("  predicted  ", predicted, terminal)
-    yield from _hanging("  ceiling    ", tokens(plan.ceiling_tokens), terminal)
+    yield from hanging("  predicted  ", predicted, terminal)
+    yield from hanging("  ceiling    ", tokens(plan.ceiling_tokens), terminal)
     if plan.known_good:
-        yield from _hanging("  known good ", tokens(plan.known_good), terminal)
+        yield from hanging("  known good ", tokens(plan.known_good), terminal)
     if plan.known_bad is not None:
-        yield from _hanging("  known bad  ", tokens(plan.known_bad), terminal)
+        yield from hanging("  known bad  ", tokens(plan.known_bad), terminal)
     sizes = ", then if it fails ".join(tokens(size) for size in plan.sizes)
-    yield from _hanging("  loads      ", sizes or "none: the limit is known", terminal)
+    yield from hanging("  loads      ", sizes or "none: the limit is known", terminal)

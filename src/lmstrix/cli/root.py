@@ -27,6 +27,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "scan": Entry("scan", "Know the models", "Find the models on this machine."),
     "list": Entry("list", "Know the models", "Show the models found, without touching a server."),
+    "info": Entry("info", "Know the models", "Show everything that is known of one model."),
     "fit": Entry("fit", "Know the models", "Predict the largest context that fits in memory."),
     "test": Entry("test", "Know the models", "Measure the context a model really handles."),
     "save": Entry(
@@ -36,9 +37,11 @@ COMMANDS = {
     "ps": Entry("ps", "Use them", "Show the loaded models."),
     "load": Entry("load", "Use them", "Load a model and keep it loaded."),
     "unload": Entry("unload", "Use them", "Unload models."),
+    "reset": Entry("reset", "Keep house", "Forget test results."),
     "doctor": Entry("doctor", "Keep house", "Check the set-up and say how to mend it."),
     "registry": Entry("registry", "Keep house", "Import, back up and count what is known."),
     "config": Entry("config", "Keep house", "Show the settings and where each comes from."),
+    "about": Entry("about", "Keep house", "Show versions, machine, folders, known models."),
 }
 ALIASES = {"health": "doctor", "optimize": "test", "ls": "list"}
 

@@ -8,7 +8,7 @@ import click
 
 from lmstrix.cli.formats import encode, format_option
 from lmstrix.cli.invocation import Invocation, pass_invocation
-from lmstrix.cli.resetting import confirm_reset
+from lmstrix.cli.resetting import reset_tests
 from lmstrix.cli.root import command as declare
 from lmstrix.cli.units import counted
 from lmstrix.cli.values import DURATION
@@ -64,21 +64,11 @@ def command(invocation: Invocation, /, **given: Any) -> None:
 
 
 def _reset(invocation: Invocation, given: Mapping[str, Any]) -> None:
-    from lmstrix.registry.scan import reset_candidates  # not needed for --help
-    from lmstrix.store import Store
+    from lmstrix.store import Store  # not needed for --help
 
     with Store.open(invocation.places.database) as store:
-        models = reset_candidates(store.entries(), failed=not given["reset"])
-        if not models:
-            invocation.terminal.note("No test results to forget.")
-            return
-        if not given["yes"]:
-            confirm_reset(len(models))
-        forgotten = store.reset_tests(models)
-    invocation.terminal.note(
-        f"Forgot the results of {counted(forgotten, 'test')}; a backup is in"
-        f" {invocation.places.backups}."
-    )
+        entries = list(store.entries())
+    reset_tests(invocation, entries, failed=not given["reset"], ask=not given["yes"])
 
 
 async def _scan(invocation: Invocation, given: Mapping[str, Any]) -> ScanReport:
