@@ -52,7 +52,10 @@ class Connections:
         """What the store knows of the provider and server that are set, of all without."""
         from lmstrix.registry.facts import is_at
 
-        place = {"provider": self.settings.provider, "server": self.settings.server}
+        place = {
+            "provider": self.settings.provider,
+            "server": self._address(self.settings.server),
+        }
         return [entry for entry in self.store.entries() if is_at(entry, **place)]
 
     def providers(
@@ -120,8 +123,7 @@ class Connections:
         return self._known[name, server]
 
     def _address(self, server: str | None) -> str | None:
-        named = self.settings.servers.get(server or "")
-        return named.url.rstrip("/") if named is not None else server
+        return self.settings.server_address(server)
 
     def _is_set(self, provider: Provider) -> bool:
         wanted = self._address(self.settings.server)

@@ -360,3 +360,16 @@ def test_a_wrong_setting_of_a_server_is_named(places: Places, line: str) -> None
         load_settings(places, environ={})
     assert caught.value.key.startswith("servers.office.")
     assert caught.value.line == 2
+
+
+@pytest.mark.parametrize("table", ["[servers.office]\n", "[servers.office]\ntoken_env = 'T'\n"])
+def test_a_server_without_an_address_is_named_with_its_place(
+    places: Places, tmp_path: Path, table: str
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f"discover = true\n{table}")
+    with pytest.raises(SettingsError, match=r"servers\.office has no url") as caught:
+        load_settings(places, config_file=file)
+    assert caught.value.source == str(file)
+    assert caught.value.line in (2, 3)
+    assert caught.value.key == "servers.office.url"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstrix.config import parse_size
+from lmstrix.config import ServerSettings, Settings, parse_size, server_root
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,25 @@ def test_importing_the_settings_imports_nothing_heavy() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("address", "root"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://LocalHost:8080/v1/", "http://127.0.0.1:8080"),
+        ("https://name:secret@Host/base/api", "https://host/base"),
+        ("ws://[::1]:1234/", "http://[::1]:1234"),
+    ],
+)
+def test_one_server_has_one_address_however_it_is_written(address: str, root: str) -> None:
+    assert server_root(address) == root
+    assert server_root(root) == root
+
+
+def test_a_server_is_named_by_its_name_or_its_address() -> None:
+    settings = Settings(servers={"office": ServerSettings(url="http://host:1/v1")})
+    assert settings.server_address("office") == "http://host:1"
+    assert settings.server_address("http://other:2/") == "http://other:2"
+    assert settings.server_address("embedded") == "embedded"
+    assert settings.server_address(None) is None

@@ -17,6 +17,7 @@ from lmstrix.config.settings import (
     TestSettings,
     Timeouts,
     parse_size,
+    server_root,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "lmstudio_home",
     "load_settings",
     "parse_size",
+    "server_root",
 ]

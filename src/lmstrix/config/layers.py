@@ -81,9 +81,31 @@ def load_settings(
         for step in outer:
             table = table.setdefault(step, {})
         table[name] = value
+    _check_servers(tables, layers, origins)
     return Effective(
         settings=msgspec.convert(tables, Settings), origins=origins, notes=tuple(notes)
     )
+
+
+def _check_servers(tables: dict[str, Any], layers: list[_Layer], origins: dict[str, str]) -> None:
+    """Raise `SettingsError` for a server of which nobody says where it is."""
+    known = {key: where for layer in layers for key, (_, where) in layer.items()} | origins
+    keys = [key for key in known if key.startswith("servers.")]
+    servers = tables.get("servers", {})
+    for name in dict.fromkeys(_path(key)[1] for key in keys):
+        if "url" in servers.get(name, {}):
+            continue
+        table = f"servers.{name}"
+        place = next(known[key] for key in keys if f"{key}.".startswith(f"{table}."))
+        source, _, number = place.rpartition(":")
+        line = int(number) if source and number.isdigit() else None
+        raise _wrong(
+            f"{table} has no url",
+            f"{table}.url",
+            source if line else place,
+            line,
+            hint=f"Say where it is: lmstrix config set {table}.url http://host:8080",
+        )
 
 
 def _user_layer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -73,6 +74,11 @@ class ServerSettings(_Section, frozen=True, kw_only=True):
     ca_file: _Text | None = None
     proxy: _Text | None = None
 
+    @property
+    def root(self) -> str:
+        """The address in the form in which servers are told apart."""
+        return server_root(self.url)
+
 
 class Settings(_Section, frozen=True, kw_only=True):
     """All settings. `None` means not set: the user of the setting has its own default.
@@ -94,6 +100,32 @@ class Settings(_Section, frozen=True, kw_only=True):
     server: _Text | None = None
     color: _Flag | None = None
     emoji: _Flag | None = None
+
+    def server_address(self, server: str | None) -> str | None:
+        """The address of a server that is named by its name here or by an address."""
+        if server is None:
+            return None
+        if (named := self.servers.get(server)) is not None:
+            return named.root
+        return server_root(server) if "://" in server else server
+
+
+def server_root(address: str) -> str:
+    """An address in the form in which servers are told apart.
+
+    `http://LocalHost:8080/v1/` and `http://127.0.0.1:8080` are one: what a dialect puts behind
+    the root is cut off, and no address ends in a slash. A name and password are left out.
+    """
+    parts = urlsplit(address.strip())
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    place = parts.netloc.rpartition("@")[2].lower()
+    host, colon, port = place.partition(":")
+    if host == "localhost":
+        place = f"127.0.0.1{colon}{port}"
+    path = parts.path.rstrip("/")
+    for own in ("/v1", "/api"):
+        path = path.removesuffix(own).rstrip("/")
+    return f"{scheme}://{place}{path}"
 
 
 def parse_size(text: str) -> int:

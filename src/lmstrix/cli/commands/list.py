@@ -57,13 +57,14 @@ def command(invocation: Invocation, /, **given: Any) -> None:
     wanted = parse_filter(",".join(pieces))
     words = [word.strip() for word in (given["keywords"] or "").split(",") if word.strip()]
     settings = invocation.settings().settings
+    server = settings.server_address(settings.server)
     with Store.open(invocation.places.database) as store:
         found = [
             entry
             for entry in store.entries()
             if wanted.matches(entry)
             and matches_keywords(entry, words)
-            and is_at(entry, provider=settings.provider, server=settings.server)
+            and is_at(entry, provider=settings.provider, server=server)
         ]
     lines = render(
         sort_entries(found, given["sort"], reverse=given["reverse"]),
