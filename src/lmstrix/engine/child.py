@@ -67,6 +67,7 @@ def _load(spec: dict[str, Any]) -> Any:
 
     params = xllamacpp.CommonParams()
     params.model.path = spec["path"]
+    params.model_alias = {spec["model"]}  # else answers would name the file's path
     params.n_ctx = spec["context_tokens"] * spec["parallel"]
     params.n_parallel = spec["parallel"]
     params.n_batch = params.n_ubatch = spec["batch_tokens"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from itertools import chain, count
 from pathlib import Path
@@ -33,6 +35,7 @@ from lmstrix.protocol.openai.requests import Dialect, encode_request
 from lmstrix.protocol.openai.stream import AnswerDecoder
 from lmstrix.providers import Capabilities
 from lmstrix.providers.base import BaseProvider
+from lmstrix.providers.relaying import Relayed
 from lmstrix.types import Instance, Listing, Model, Phase, Progress, Sampling, WireRequest
 
 if TYPE_CHECKING:
@@ -106,6 +109,9 @@ class EmbeddedProvider(BaseProvider):
         supports_memory=True,
         supports_memory_limit=True,
     )
+    # Its Anthropic dialect is not told: errors have another shape there, a stop string is not
+    # named as the reason of an end, and a tool that is asked for is not enforced.
+    dialects: ClassVar[frozenset[str]] = frozenset({"openai"})
     server = "embedded"
 
     def __init__(self, settings: Settings, places: Places) -> None:
@@ -274,6 +280,29 @@ class EmbeddedProvider(BaseProvider):
             if reply is not None:
                 reply.abort()
             engine.finish(cancelled=not answer.done)
+
+    @asynccontextmanager
+    async def relay(
+        self,
+        instance: Instance,
+        dialect: str,  # noqa: ARG002  # the engine knows it by the path
+        request: WireRequest,
+    ) -> AsyncGenerator[Relayed, None]:
+        """Pass a request on to the engine's own server, which speaks these dialects itself."""
+        engine = await self._ready(instance)
+        relayed = None
+        engine.begin()
+        try:
+            reply = await engine.client.open(request.method, request.path, request.body)
+            try:
+                relayed = Relayed(reply, partial(_what_broke, engine))
+                yield relayed
+            finally:
+                reply.abort()
+        except OSError as broken:
+            raise await _what_broke(engine, broken) from None
+        finally:
+            engine.finish(cancelled=relayed is None or not relayed.done)
 
     def wire_request(self, instance: Instance, request: Request) -> WireRequest:  # noqa: ARG002  # other providers name the instance
         """The body that `stream` sends."""
