@@ -145,7 +145,7 @@ def knowledge(r: random.Random) -> tuple[str, str]:
     pick = r.random()
     if pick < 0.45:
         country = r.choice(list(CAPITALS))
-        forms = (
+        forms: tuple[str, ...] = (
             "Capital of {}?",
             "What is the capital of {}?",
             "The capital of {} is",

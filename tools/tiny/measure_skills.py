@@ -236,7 +236,7 @@ def tool_answers(engine: Engine) -> Iterator[Check]:
             "type": "function",
             "function": {"name": name, "arguments": json.dumps(arguments)},
         }
-        messages = [
+        messages: list[dict[str, Any]] = [
             {"role": "user", "content": request},
             {"role": "assistant", "content": "", "tool_calls": [made]},
             {"role": "tool", "tool_call_id": "1", "content": result},

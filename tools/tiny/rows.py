@@ -166,9 +166,9 @@ class Rows:
         r, row = self.r, Row()
         calls = [structured.call(r) for _ in range(r.choice((1, 1, 2, 2, 3)))]
         by_name = {
-            str(tool["function"]["name"]): (tool, asked, arguments)
+            str(tool["function"]["name"]): (tool, asked, arguments)  # type: ignore[index]
             for tool, asked, arguments in calls
-        }  # type: ignore[index]
+        }
         opening = r.choice(SYSTEMS) if r.random() < 0.35 else ""
         names = list(by_name)
         while names:
@@ -259,8 +259,9 @@ class Rows:
 
     def filler(self, length: int, *, lines: bool) -> list[list[int]]:
         """Draw filler sentences of about `length` tokens in one style, in two, or in all."""
-        r, out, size, start = self.r, [], 0, self.r.randrange(5)
-        styles = r.choice(
+        r, size, start = self.r, 0, self.r.randrange(5)
+        out: list[list[int]] = []
+        styles: tuple[str, ...] = r.choice(
             (
                 ("prose",),
                 ("prose",),

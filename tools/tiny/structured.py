@@ -64,9 +64,9 @@ def phrase(r: random.Random) -> str:
 
 def number(r: random.Random) -> int | float:
     """Draw an integer or a short decimal fraction."""
-    n = r.randint(0, 10 ** r.randint(1, 4))
+    n: int = r.randint(0, 10 ** r.randint(1, 4))
     if r.random() < 0.25:
-        return round(n / 10 ** r.randint(1, 2), 2)
+        return round(n / float(10 ** r.randint(1, 2)), 2)
     return -n if r.random() < 0.06 else n
 
 
@@ -255,7 +255,7 @@ def _words(r: random.Random) -> str:
 
 def _errand(r: random.Random) -> Call:
     text, who, n = _words(r), r.choice(NAMES), r.randint(1, 10 ** r.randint(1, 3))
-    name, about, ask, arguments = r.choice(
+    name, about, ask, given = r.choice(
         (
             (
                 "search",
@@ -288,6 +288,7 @@ def _errand(r: random.Random) -> Call:
         )
     )
     request = r.choice(ask.split("|"))
+    arguments: dict[str, Value] = {**given}
     if name == "read_file":
         arguments = {"path": request.rsplit(" ", 1)[1]}
     return _tool(r, name, about, _kinds(arguments), {}), request, arguments

@@ -53,8 +53,8 @@ def texts(seed: int = 7) -> Iterator[str]:
         yield (
             chat.system("", [tool])
             + chat.user(request)
-            + chat.tool_call(str(tool["function"]["name"]), arguments)
-        )  # type: ignore[index]
+            + chat.tool_call(str(tool["function"]["name"]), arguments)  # type: ignore[index]
+        )
         yield f" {corpus.salad(r)} {corpus.junk(r)}"
     for _ in range(400):
         yield " " + corpus.foreign(r)
