@@ -1,0 +1,50 @@
+"""LM Studio's native protocol: one WebSocket per namespace, for its SDKs and its `lms`.
+
+- `connection`: one socket, from the handshake to its end; `clients`: who may come in.
+- `models`: what is loaded, loads, tokens, vectors; `predictions`: answers.
+- `system`, `files`, `repository`, `plugins`, `logs`, `engines`: the other namespaces.
+- `infos`, `questions`, `telling`, `failures`: pure; between LM Studio's words and ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import WebSocketRoute
+
+from lmstrix.gateway.lmstudio_native.clients import Clients
+from lmstrix.gateway.lmstudio_native.connection import Handlers, NativeSocket
+from lmstrix.gateway.lmstudio_native.files import Files
+from lmstrix.gateway.lmstudio_native.logs import Logs
+from lmstrix.gateway.lmstudio_native.models import Models
+from lmstrix.gateway.lmstudio_native.plugins import Plugins
+from lmstrix.gateway.lmstudio_native.predictions import Predictions
+from lmstrix.gateway.lmstudio_native.system import System
+from lmstrix.protocol.lmstudio import NAMESPACES
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from lmstrix.gateway.gateway import Gateway
+
+
+def routes(gateway: Gateway) -> list[BaseRoute]:
+    """One WebSocket per namespace."""
+    handlers = Handlers()
+    files = Files()
+    clients = Clients(gateway.options.tokens, files)
+    logs = Logs(clients)
+    models = Models(gateway)
+    for room in (
+        models,
+        Predictions(models, files, logs),
+        System(gateway),
+        files,
+        Plugins(clients),
+        logs,
+    ):
+        room.register(handlers)
+    return [
+        WebSocketRoute(f"/{namespace}", NativeSocket(namespace, handlers, clients))
+        for namespace in NAMESPACES
+    ]
