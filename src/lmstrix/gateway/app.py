@@ -6,12 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from lmstrix import __version__
 from lmstrix.errors import LMStrixError
 from lmstrix.gateway.guard import Guard
-from lmstrix.gateway.responding import answer_problem, json_response
+from lmstrix.gateway.responding import (
+    RefusedError,
+    answer_http_problem,
+    answer_problem,
+    json_response,
+)
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 # One module each, with `routes(gateway)`; of two that match, the first answers.
 DIALECTS: tuple[str, ...] = (
     "lmstudio_rest",
+    "lmstudio_native",
 )  # fmt: skip
 
 
@@ -32,7 +39,13 @@ def application(gateway: Gateway) -> ASGIApp:
     routes: list[BaseRoute] = [Route("/health", _health, methods=["GET"])]
     for name in DIALECTS:
         routes += import_module(f"lmstrix.gateway.{name}").routes(gateway)
-    inner = Starlette(routes=routes, exception_handlers={LMStrixError: answer_problem})
+    handlers = {
+        LMStrixError: answer_problem,
+        RefusedError: answer_problem,
+        HTTPException: answer_http_problem,
+        Exception: answer_problem,
+    }
+    inner = Starlette(routes=routes, exception_handlers=handlers)
     return Guard(inner, gateway.options)
 
 

@@ -39,6 +39,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int | None = None
 
 
+FAULT = Problem(
+    status=500, kind=Kind.FAILED, message="This is a fault in LMStrix; its log says more."
+)
 _KNOWN: tuple[tuple[type[LMStrixError], int, Kind], ...] = (
     (errors.UsageError, 400, Kind.INVALID),
     (errors.NotFoundError, 404, Kind.NOT_FOUND),

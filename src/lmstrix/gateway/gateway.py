@@ -12,6 +12,7 @@ from lmstrix.errors import ModelNotFoundError, UnsupportedError
 from lmstrix.gateway.keeping import Keeping
 from lmstrix.gateway.names import Names
 from lmstrix.gateway.residency import Wish
+from lmstrix.gateway.visit import note_model
 from lmstrix.sizes import load_size
 from lmstrix.types import LoadConfig, ModelType
 
@@ -192,6 +193,7 @@ class Gateway:
         """
         entry, instance_id = await self._resolve(name)
         wish = Wish(entry=entry, config=config or _AS_IT_COMES, ttl_s=ttl_s)
+        note_model(entry.model.key)
         session = self._open.session_for(entry.model)
         async with self.keeping.hold(
             wish,

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from lmstrix.errors import LMStrixError
-from lmstrix.gateway.errors import error_body, problem_of
+from lmstrix.gateway.errors import FAULT, Kind, Problem, error_body, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Mapping
 
     from starlette.requests import HTTPConnection, Request
     from starlette.types import Receive, Scope, Send
-
-    from lmstrix.gateway.errors import Problem
 
 T = TypeVar("T")
 
@@ -27,6 +27,14 @@ EVENT_STREAM = "text/event-stream"
 
 class ClientGoneError(Exception):
     """The caller has closed the connection: nobody is left to be answered."""
+
+
+class RefusedError(Exception):
+    """A request is not served, for a reason that is no `LMStrixError`."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 async def until_gone(request: Request, work: Awaitable[T]) -> T:
@@ -127,6 +135,21 @@ def problem_response(path: str, problem: Problem) -> Response:
 
 
 async def answer_problem(request: HTTPConnection, error: Exception) -> Response:
-    """Starlette's handler for an `LMStrixError` that a route raised."""
-    assert isinstance(error, LMStrixError)
-    return problem_response(request.url.path, problem_of(error))
+    """Starlette's handler for whatever a route raised."""
+    problem = FAULT
+    if isinstance(error, RefusedError):
+        problem = error.problem
+    elif isinstance(error, LMStrixError):
+        problem = problem_of(error)
+    return problem_response(request.url.path, problem)
+
+
+async def answer_http_problem(request: HTTPConnection, error: Exception) -> Response:
+    """Starlette's handler for what its routes refuse themselves: an unknown path or method."""
+    assert isinstance(error, HTTPException)
+    kind = Kind.NOT_FOUND if error.status_code == HTTPStatus.NOT_FOUND else Kind.INVALID
+    said = f"{error.detail}: {request.scope.get('method', '')} {request.url.path}"
+    problem = Problem(status=error.status_code, kind=kind, message=f"{said}.")
+    response = problem_response(request.url.path, problem)
+    response.headers.update(error.headers or {})
+    return response
