@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lmstrix.results import Limit, TestStatus, Verdict
 from lmstrix.store import LegacyTest, ListingChange, Store
-from lmstrix.types import Listing, Model, ModelType
+from lmstrix.types import Listing, LoadConfig, Model, ModelType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,6 +124,19 @@ def test_an_entry_shows_the_newest_test_that_ended_before_one_that_did_not(
     store.save_test(done)
     store.begin_test(make.result())
     assert store.entry("embedded", "local", "tiny").result == done
+
+
+def test_a_result_with_the_usual_kv_cache_is_shown_before_one_with_another(
+    store: Store, make: Any
+) -> None:
+    listed(store, make.model("tiny"))
+    quantized = LoadConfig(kv_type_k="q8_0", kv_type_v="q8_0")
+    only = store.begin_test(make.result(make.key(load=quantized), status=TestStatus.COMPLETED))
+    assert store.entry("embedded", "local", "tiny").result.id == only
+    usual = store.begin_test(make.result(status=TestStatus.COMPLETED))
+    store.begin_test(make.result(make.key(load=quantized), status=TestStatus.COMPLETED))
+    store.begin_test(make.result())
+    assert store.entry("embedded", "local", "tiny").result.id == usual
 
 
 def test_results_of_another_machine_are_not_shown(store: Store, make: Any) -> None:
