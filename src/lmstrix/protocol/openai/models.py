@@ -27,11 +27,11 @@ class LlamaMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int | None = None
 
 
-class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A model. `max_model_len` is vLLM's: the context that a request can use."""
 
     id: str
-    object: str = msgspec.field(default="model")
+    object: str = "model"
     created: int | None = None
     owned_by: str | None = None
     max_model_len: int | None = None
@@ -45,11 +45,11 @@ class LlamaEntry(msgspec.Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
 
 
-class ModelList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /v1/models`."""
 
+    data: tuple[ModelEntry, ...]
     object: str = "list"
-    data: tuple[ModelEntry, ...] = ()
     models: tuple[LlamaEntry, ...] = ()
 
 
