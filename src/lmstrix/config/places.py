@@ -53,6 +53,11 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         return self.data / "lmstrix.db"
 
     @property
+    def models(self) -> Path:
+        """Model files that were fetched by LMStrix itself."""
+        return self.data / "models"
+
+    @property
     def backups(self) -> Path:
         """Copies of the store."""
         return self.data / "backups"

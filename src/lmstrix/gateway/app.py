@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DIALECTS: tuple[str, ...] = (
     "lmstudio_rest",
     "lmstudio_native",
+    "ollama",
 )  # fmt: skip
 
 

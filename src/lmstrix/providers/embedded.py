@@ -143,7 +143,7 @@ class EmbeddedProvider(BaseProvider):
         return cls(settings, places)
 
     async def list_models(self, *, known: Sequence[Model] = ()) -> Listing:
-        """Every GGUF file below the model folders, LM Studio's own and the shipped ones.
+        """Every GGUF file below the model folders, LM Studio's own, our own and the shipped ones.
 
         A file of the size and time that `known` has for it is not read again.
         """
@@ -155,6 +155,8 @@ class EmbeddedProvider(BaseProvider):
 
         folders = [Path(folder).expanduser() for folder in self._settings.model_folders]
         folders.extend(lmstudio_folders())
+        if self._places.models.is_dir():
+            folders.append(self._places.models)
         if self._settings.shipped_models:
             folders.append(_SHIPPED)
         found = find_models(folders)

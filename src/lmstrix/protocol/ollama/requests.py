@@ -38,8 +38,10 @@ _MEDIA_TYPES = (
 )
 
 
-def encode_request(request: Request, *, model: str, loaded: LoadConfig) -> tuple[str, bytes]:
-    """The path below the server's root and the body that asks for a streamed answer.
+def encode_request(
+    request: Request, *, model: str, loaded: LoadConfig, stream: bool = True
+) -> tuple[str, bytes]:
+    """The path below the server's root and the body that asks for an answer.
 
     Only what `request` sets is sent, and two things that LMStrix owes: the options that the
     model was `loaded` with, without which Ollama loads it again at another size, and `truncate`
@@ -49,7 +51,7 @@ def encode_request(request: Request, *, model: str, loaded: LoadConfig) -> tuple
     """
     fields: dict[str, Any] = {
         "model": model,
-        "stream": True,
+        "stream": stream,
         "truncate": False,
         "format": None if request.schema is None else dict(request.schema),
         "options": load_options(loaded) | sampling_options(request.sampling) or None,
