@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.scripted import Asked, Scripted, Wire, free_port, scripted
+from servers.scripted import Asked, Wire, free_port, scripted
 
 from lmstrix import AsyncLMStrix
 from lmstrix.config import Places, ServerSettings, Settings
@@ -17,7 +16,6 @@ from lmstrix.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from lmstrix.providers.embedded import EmbeddedProvider
 from lmstrix.providers.openai import OpenAIProvider
 from lmstrix.types import (
     Fragment,
@@ -32,15 +30,18 @@ from lmstrix.types import (
     Request,
     Role,
     Sampling,
-    Stats,
-    StopReason,
     StreamItem,
     Tool,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from providers.conftest import Llama
 
+    from lmstrix.providers.embedded import EmbeddedProvider
+
+    Remote = tuple[OpenAIProvider, Instance]
     StartLlama = Callable[..., Awaitable[Llama]]
 
 ADD = Tool(name="add", parameters={"type": "object", "properties": {"a": {"type": "integer"}}})
@@ -75,7 +76,7 @@ async def llama(start_llama: StartLlama, places: Places) -> tuple[OpenAIProvider
     return provider, instance
 
 
-async def test_llama_cpp_tells_its_model_and_its_real_context(llama):
+async def test_llama_cpp_tells_its_model_and_its_real_context(llama: Remote):
     provider, instance = llama
     assert provider.engine.startswith("llama.cpp")
     assert instance.context_tokens == 1024
@@ -91,7 +92,7 @@ async def test_llama_cpp_tells_its_model_and_its_real_context(llama):
 
 
 async def test_an_answer_over_the_network_is_the_embedded_engines_own(
-    llama, provider: EmbeddedProvider, model: Callable[..., Model]
+    llama: Remote, provider: EmbeddedProvider, model: Callable[..., Model]
 ):
     remote, there = llama
     here = await provider.load(model(), LoadConfig(context_tokens=1024))
@@ -108,14 +109,14 @@ async def test_an_answer_over_the_network_is_the_embedded_engines_own(
         )
 
 
-async def test_the_pieces_joined_are_the_answer(llama):
+async def test_the_pieces_joined_are_the_answer(llama: Remote):
     provider, instance = llama
     pieces = [piece async for piece in provider.chat_stream(instance, ask())]
     assert "".join(pieces) == await provider.chat(instance, ask())
     assert len(pieces) > 1
 
 
-async def test_raw_and_templated_prompts_differ_by_what_render_shows(llama):
+async def test_raw_and_templated_prompts_differ_by_what_render_shows(llama: Remote):
     provider, instance = llama
     templated, raw = ask("Hello"), ask("Hello", raw=True)
     shown = await provider.render(instance, templated)
@@ -132,7 +133,7 @@ async def test_raw_and_templated_prompts_differ_by_what_render_shows(llama):
     )
 
 
-async def test_a_schema_and_a_grammar_are_obeyed(llama):
+async def test_a_schema_and_a_grammar_are_obeyed(llama: Remote):
     provider, instance = llama
     answer = text_of(await collect(provider, instance, ask("n?", schema=SCHEMA)))
     assert list(json.loads(answer)) == ["n"]
@@ -142,7 +143,7 @@ async def test_a_schema_and_a_grammar_are_obeyed(llama):
     assert list(json.loads(text_of(await collect(provider, instance, raw)))) == ["n"]
 
 
-async def test_log_probabilities_are_told_for_chats_and_completions(llama):
+async def test_log_probabilities_are_told_for_chats_and_completions(llama: Remote):
     provider, instance = llama
     for raw in (False, True):
         items = await collect(
@@ -153,7 +154,7 @@ async def test_log_probabilities_are_told_for_chats_and_completions(llama):
         assert all(one.logprob <= 0 and len(one.top) == 2 for one in chances)
 
 
-async def test_progress_of_the_prompt_is_told(llama):
+async def test_progress_of_the_prompt_is_told(llama: Remote):
     provider, instance = llama
     items = await collect(provider, instance, ask("cat " * 700, sampling={"max_tokens": 1}))
     progress = [item for item in items if isinstance(item, Progress)]
@@ -161,7 +162,7 @@ async def test_progress_of_the_prompt_is_told(llama):
     assert progress[-1].total_tokens == items[-1].prompt_tokens
 
 
-async def test_a_prompt_that_does_not_fit_is_refused_with_both_sizes(llama):
+async def test_a_prompt_that_does_not_fit_is_refused_with_both_sizes(llama: Remote):
     provider, instance = llama
     with pytest.raises(ContextOverflowError) as caught:
         await collect(provider, instance, ask("cat " * 2000))
@@ -169,12 +170,12 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_both_sizes(llama):
     assert caught.value.prompt_tokens > 1024
 
 
-async def test_the_servers_own_sampling_is_told(llama):
+async def test_the_servers_own_sampling_is_told(llama: Remote):
     provider, instance = llama
     assert (await provider.sampling_defaults(instance))["temperature"] == 0.8
 
 
-async def test_a_request_that_is_left_is_ended_on_the_server(llama):
+async def test_a_request_that_is_left_is_ended_on_the_server(llama: Remote):
     provider, instance = llama
     async with aclosing(provider.stream(instance, ask("Count to 40.", raw=True))) as stream:
         async for item in stream:
@@ -191,7 +192,7 @@ async def test_a_request_that_is_left_is_ended_on_the_server(llama):
         Request(prompt="x", tools=(ADD,)),
     ],
 )
-async def test_what_the_model_lacks_is_refused_before_any_work(llama, request_: Request):
+async def test_what_the_model_lacks_is_refused_before_any_work(llama: Remote, request_: Request):
     provider, instance = llama
     with pytest.raises(UnsupportedError):
         await collect(provider, instance, request_)
