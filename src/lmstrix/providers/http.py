@@ -23,16 +23,15 @@ from lmstrix.config import ServerSettings, server_root
 from lmstrix.engine.client import Reply
 from lmstrix.errors import (
     BusyError,
-    GenerationError,
     ProtocolError,
     SettingsError,
     UnreachableError,
 )
+from lmstrix.hops import hop_fields
 from lmstrix.protocol.http1 import request_bytes
-from lmstrix.providers.hops import HOPS_FIELD, hops
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     import httpx2
 
@@ -254,9 +253,7 @@ class HttpServer:
             raise self.unreachable(f"closed the connection ({problem})") from None
 
     def _fields(self, more: Mapping[str, str] | None) -> dict[str, str]:
-        fields = {name.lower(): value for name, value in (more or {}).items()}
-        if come_through := hops.get():
-            fields[HOPS_FIELD] = str(come_through)
+        fields = hop_fields() | {name.lower(): value for name, value in (more or {}).items()}
         if token := self._token():
             fields["authorization"] = f"Bearer {token}"
         elif login := urlsplit(self._settings.url).netloc.rpartition("@")[0]:
@@ -353,23 +350,6 @@ class HttpServer:
     def silent(self, within_s: float) -> UnreachableError:
         """The error for a server that takes a question and says nothing."""
         return self.unreachable(f"has not answered within {within_s:g} s")
-
-
-class Passing:
-    """A response on its way through, as a gateway relays it."""
-
-    def __init__(self, incoming: Incoming) -> None:
-        self.status = incoming.status
-        self.content_type = incoming.fields.get("content-type", "application/octet-stream")
-        self._incoming = incoming
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body in the pieces that arrive. Raises `GenerationError` where it breaks off."""
-        try:
-            while piece := await self._incoming.read():
-                yield piece
-        except OSError as problem:
-            raise GenerationError(f"The answer broke off: {problem}.", hint="Ask again.") from None
 
 
 class _Proxied:

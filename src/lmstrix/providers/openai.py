@@ -18,15 +18,15 @@ from lmstrix.protocol.openai.requests import Dialect, encode_request
 from lmstrix.protocol.openai.stream import AnswerDecoder
 from lmstrix.providers import Capabilities
 from lmstrix.providers.base import BaseProvider
-from lmstrix.providers.http import HttpServer, Passing, Whole
+from lmstrix.providers.http import HttpServer, Whole
 from lmstrix.providers.identify import Said, configured, identify, look_for
+from lmstrix.providers.relaying import Relayed
 from lmstrix.types import Fragment, Instance, Listing, Model, ModelType, WireRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from lmstrix.config import Places, Settings
-    from lmstrix.providers import Relay
     from lmstrix.providers.http import Incoming
     from lmstrix.types import Request, StreamItem
 
@@ -329,12 +329,15 @@ class OpenAIProvider(BaseProvider):
         instance: Instance,  # noqa: ARG002  # the request names it
         dialect: str,
         request: WireRequest,
-    ) -> AsyncGenerator[Relay, None]:
+    ) -> AsyncGenerator[Relayed, None]:
         """Pass a request of OpenAI's API on, and its answer back, byte for byte."""
         if dialect not in self.dialects:
             self.refuse(f"pass on a request in the dialect {dialect}")
         async with self._http.open(request.method, request.path, request.body) as incoming:
-            yield Passing(incoming)
+            yield Relayed(incoming, self._broke_off)
+
+    async def _broke_off(self, problem: OSError) -> GenerationError:
+        return GenerationError(f"The answer of {self.server} broke off: {problem}.")
 
     # Questions
 
