@@ -23,6 +23,7 @@ from lmstrix.config import ServerSettings, server_root
 from lmstrix.engine.client import Reply
 from lmstrix.errors import (
     BusyError,
+    GenerationError,
     ProtocolError,
     SettingsError,
     UnreachableError,
@@ -338,6 +339,12 @@ class HttpServer:
                 hint=f"Ask again {when}.",
             )
         return error
+
+    async def broke_off(self, problem: OSError) -> GenerationError:
+        """The error for an answer that is cut off on its way through."""
+        return GenerationError(
+            f"The answer of {self.root} broke off: {problem}.", hint="Ask again."
+        )
 
     def unreachable(self, why: str) -> UnreachableError:
         """The error for a server that is not there."""

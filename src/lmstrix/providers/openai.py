@@ -334,10 +334,7 @@ class OpenAIProvider(BaseProvider):
         if dialect not in self.dialects:
             self.refuse(f"pass on a request in the dialect {dialect}")
         async with self._http.open(request.method, request.path, request.body) as incoming:
-            yield Relayed(incoming, self._broke_off)
-
-    async def _broke_off(self, problem: OSError) -> GenerationError:
-        return GenerationError(f"The answer of {self.server} broke off: {problem}.")
+            yield Relayed(incoming, self._http.broke_off)
 
     # Questions
 

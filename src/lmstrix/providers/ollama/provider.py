@@ -28,13 +28,14 @@ from lmstrix.protocol.ollama.messages import EmbedReply, EmbedRequest, Reply
 from lmstrix.protocol.ollama.options import load_options, read_options
 from lmstrix.providers import Capabilities
 from lmstrix.providers.base import BaseProvider
-from lmstrix.providers.http import HttpServer, Passing
+from lmstrix.providers.http import HttpServer
 from lmstrix.providers.identify import configured, look_for
 from lmstrix.providers.ollama.answering import answer, options_of, question, sized
 from lmstrix.providers.ollama.describing import described, parameters_of
 from lmstrix.providers.ollama.place import usual_server
 from lmstrix.providers.ollama.residents import Residents
 from lmstrix.providers.ollama.talk import Talk
+from lmstrix.providers.relaying import Relayed
 from lmstrix.types import (
     Instance,
     Listing,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from lmstrix.config import Places, Settings
-    from lmstrix.providers import Relay
     from lmstrix.types import ProgressListener, Request, StreamItem
 
 _SHOWN_AT_ONCE = 4
@@ -305,10 +305,10 @@ class OllamaProvider(BaseProvider):
         instance: Instance,  # noqa: ARG002  # the request names it
         dialect: str,  # noqa: ARG002  # there is one
         request: WireRequest,
-    ) -> AsyncGenerator[Relay, None]:
+    ) -> AsyncGenerator[Relayed, None]:
         """Pass a request on as it is."""
         async with self._talk.http.open(request.method, request.path, request.body) as incoming:
-            yield Passing(incoming)
+            yield Relayed(incoming, self._talk.http.broke_off)
 
     async def aclose(self) -> None:
         """Unload what this process has loaded for itself."""
