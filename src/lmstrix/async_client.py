@@ -272,13 +272,26 @@ class AsyncLMStrix:
             dry_run=dry_run,
             force=force,
         )
-        saver = Saver(
-            self._open.store, self.places, options, provider_of=self._open.provider_of
-        )
+        saver = Saver(self._open.store, self.places, options, provider_of=self._open.provider_of)
         if model is not None:
             return [await saver.save(await self.find(model))]
         there = (entry for entry in self._open.entries() if entry.missing_since is None)
         return [await saver.save(entry) for entry in saver.reachable(there)]
+
+    async def report(self, models: Sequence[str] | None = None, *, form: str = "html") -> bytes:
+        """What was measured of `models`, or of all, as one file: `html`, `svg` or `png`.
+
+        The page needs no network and no other file. Raises `UsageError` for another form,
+        `UnsupportedError` where PNG cannot be drawn, `ModelNotFoundError`, and `NotFoundError`
+        where no model is known, or for a picture none was tested.
+        """
+        from lmstrix.report.making import make_report
+
+        if models is None:
+            entries = [entry for entry in self._open.entries() if entry.missing_since is None]
+        else:
+            entries = [await self.find(model) for model in models]
+        return make_report(self._open.store, entries, form=form, engine_of=self._open.engine_of)
 
     # Answers
 

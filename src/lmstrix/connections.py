@@ -140,6 +140,13 @@ class Connections:
             )
         return found
 
+    def engine_of(self, model: Model) -> str:
+        """What runs `model` now; empty where that is not known without asking a server."""
+        try:
+            return self.provider_of(model).engine
+        except NotFoundError:
+            return ""
+
     def session_for(self, model: Model) -> Session:
         """The session with the provider of `model`."""
         from lmstrix.session import Session

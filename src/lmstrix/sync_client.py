@@ -201,6 +201,10 @@ class LMStrix:
             )
         )
 
+    def report(self, models: Sequence[str] | None = None, *, form: str = "html") -> bytes:
+        """As `AsyncLMStrix.report`."""
+        return self._run(self._inner.report(models, form=form))
+
     def infer(
         self, prompt: str, model: str | None = None, **options: Unpack[AskOptions]
     ) -> Completion:

@@ -33,6 +33,7 @@ COMMANDS = {
     "save": Entry(
         "save", "Know the models", "Make tested limits the defaults of LM Studio, Ollama."
     ),
+    "report": Entry("report", "Know the models", "Draw what was measured as one page."),
     "infer": Entry("infer", "Use them", "Ask a model and print its answer."),
     "ps": Entry("ps", "Use them", "Show the loaded models."),
     "load": Entry("load", "Use them", "Load a model and keep it loaded."),

@@ -1,0 +1,1 @@
+"""What was measured, as one page that works anywhere: a table, plots, a comparison."""
