@@ -189,9 +189,14 @@ class TestResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     loads: int = 0
 
     @property
-    def usable_tokens(self) -> int | None:
-        """The context to trust: effective where known, else processable, else loadable."""
+    def usable_limit(self) -> Limit | None:
+        """The limit to trust: effective where known, else processable, else loadable."""
         for limit in (self.effective, self.processable, self.loadable):
             if limit.tokens is not None and limit.verdict in (Verdict.FOUND, Verdict.AT_LEAST):
-                return limit.tokens
+                return limit
         return None
+
+    @property
+    def usable_tokens(self) -> int | None:
+        """The context to trust, that of `usable_limit`."""
+        return self.usable_limit.tokens if self.usable_limit is not None else None

@@ -55,6 +55,27 @@ def lines(entries: Iterable[Entry], **options: Any) -> list[str]:
     return list(render(entries, **options))
 
 
+def test_a_table_shows_what_it_is_sorted_by_however_narrow_it_is(make_entry: Any) -> None:
+    fast = [make_entry("a", ctx=8192, ttft=0.25, tps=30.0)]
+    assert "TTFT" not in lines(fast)[0]
+    assert "TTFT" in lines(fast, sort="ttft")[0]
+    assert "0.25 s" in lines(fast, sort="ttft")[1]
+    assert "Tok/s" not in lines(fast, width=48)[0]
+    assert "Tok/s" in lines(fast, width=48, sort="tps")[0]
+    assert lines(fast, sort="smart") == lines(fast)
+
+
+def test_a_limit_that_was_not_found_to_its_end_has_a_mark_and_a_plain_number(
+    make_entry: Any,
+) -> None:
+    undecided = Limit(verdict=Verdict.AT_LEAST, tokens=4096)
+    entry = make_entry("a", limits={"effective": undecided})
+    assert lines([entry], columns=["id", "ctx"])[1].endswith("4,096+")
+    assert json.loads("".join(lines([entry], show="json", columns=["ctx"]))) == [
+        {"context_tokens": 4096}
+    ]
+
+
 def test_a_table_has_numbers_to_the_right_and_declared_apart_from_tested(
     three: list[Entry],
 ) -> None:

@@ -58,6 +58,11 @@ def usable_tokens(entry: Entry) -> int | None:
     return entry.result.usable_tokens if entry.result else None
 
 
+def usable_limit(entry: Entry) -> Limit:
+    """The limit that the context to trust is taken from."""
+    return (entry.result.usable_limit if entry.result else None) or _UNTESTED
+
+
 def declared_tokens(entry: Entry) -> int | None:
     """The context the model claims."""
     return entry.model.declared_context_tokens

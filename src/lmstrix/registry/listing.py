@@ -41,13 +41,15 @@ def render(
     header: bool = True,
     width: int | None = None,
     max_width: int | None = None,
+    sort: str = "",
 ) -> Iterator[str]:
     """The lines of a listing, each without its line end.
 
     `show` is one of `SHOWS`; `columns` are names in `COLUMNS` (none: those that suit the form).
     A table keeps within the smaller of `width` (the terminal's) and `max_width` (the user's);
-    with neither it is as wide as its texts. Raises `UsageError` for another form or column,
-    before the first line.
+    with neither it is as wide as its texts. What it is sorted by (`sort`, a name in `COLUMNS`) is
+    among the usual columns, however narrow it is. Raises `UsageError` for another form or
+    column, before the first line.
     """
     chosen = [COLUMNS[name] for name in parse_columns(",".join(columns))] if columns else []
     if show not in SHOWS:
@@ -74,21 +76,26 @@ def render(
         case "summary":
             lines = _summary(entries)
         case _:
-            lines = _table(list(entries), chosen, header=header, room=room)
+            lines = _table(list(entries), chosen, header=header, room=room, sort=sort)
     return lines
 
 
 def _table(
-    entries: Sequence[Entry], chosen: Sequence[Column], *, header: bool, room: int | None
+    entries: Sequence[Entry],
+    chosen: Sequence[Column],
+    *,
+    header: bool,
+    room: int | None,
+    sort: str,
 ) -> Iterator[str]:
-    columns = chosen or _suitable(entries)
+    columns = chosen or _suitable(entries, sort)
     texts = {c.name: [one_line(c.text(entry)) for entry in entries] for c in columns}
     natural = {
         name: max(display_width(COLUMNS[name].title) if header else 1, _widest(column))
         for name, column in texts.items()
     }
     if not chosen and room is not None:
-        columns = _affordable(columns, natural, room)
+        columns = _affordable(columns, natural, room, sort)
     layout = Layout(
         column_widths([natural[c.name] for c in columns], [c.shrinks for c in columns], room),
         [c.right for c in columns],
@@ -104,20 +111,21 @@ def _widest(texts: Iterable[str]) -> int:
     return max(map(display_width, texts), default=0)
 
 
-def _suitable(entries: Sequence[Entry]) -> list[Column]:
+def _suitable(entries: Sequence[Entry], sort: str = "") -> list[Column]:
     """The usual columns, less those that would be empty for all these entries."""
+    added = (sort,) if sort in COLUMNS and sort not in _TABLE else ()
     return [
         column
-        for column in (COLUMNS[name] for name in _TABLE)
+        for column in (COLUMNS[name] for name in (*_TABLE[:-3], *added, *_TABLE[-3:]))
         if column.name not in _DISPENSABLE or any(map(column.text, entries))
     ]
 
 
 def _affordable(
-    columns: Sequence[Column], natural: Mapping[str, int], room: int
+    columns: Sequence[Column], natural: Mapping[str, int], room: int, sort: str
 ) -> Sequence[Column]:
     """Of the usual columns those that leave the names readable."""
-    for name in _DISPENSABLE:
+    for name in (name for name in _DISPENSABLE if name != sort):
         others = sum(natural[column.name] + 2 for column in columns if column.name != "id")
         if room - others >= min(natural["id"], _READABLE_NAME):
             break

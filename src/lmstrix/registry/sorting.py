@@ -44,7 +44,7 @@ def sort_entries(entries: Iterable[Entry], by: str = "id", *, reverse: bool = Fa
     A trailing `d` (`sized`) puts the largest first, as `reverse` does. Entries without a value
     come last either way. Raises `FilterError` for another key.
     """
-    key, descending = _parse(by)
+    key, descending = parse_sort(by)
     value_of = _KEYS[key]
     known: list[tuple[Any, Entry]] = []
     unknown: list[Entry] = []
@@ -58,7 +58,8 @@ def sort_entries(entries: Iterable[Entry], by: str = "id", *, reverse: bool = Fa
     return [entry for _, entry in known] + unknown
 
 
-def _parse(by: str) -> tuple[str, bool]:
+def parse_sort(by: str) -> tuple[str, bool]:
+    """The key and whether the largest comes first. Raises `FilterError`."""
     word = by.strip().lower()
     if word in _KEYS:
         return word, False

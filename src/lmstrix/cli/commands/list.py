@@ -50,6 +50,7 @@ def command(invocation: Invocation, /, **given: Any) -> None:
     from lmstrix.registry.columns import parse_columns
     from lmstrix.registry.facts import is_at
     from lmstrix.registry.listing import render
+    from lmstrix.registry.sorting import parse_sort
     from lmstrix.store import Store
 
     terminal = invocation.terminal
@@ -73,6 +74,7 @@ def command(invocation: Invocation, /, **given: Any) -> None:
         header=not given["no_header"] and bool(found),
         width=terminal.width if terminal.out_live else None,
         max_width=given["max_width"],
+        sort=parse_sort(given["sort"])[0],
     )
     for line in lines:
         terminal.print(line)
