@@ -374,9 +374,13 @@ def make_embedding(
     context_tokens: int = 512,
     vocabulary: int = 2048,
     weights: str = "q8_0",
+    marked: bool = False,
     seed: int = 0,
 ) -> Path:
-    """A bert with mean pooling whose vectors have `width` dimensions."""
+    """A bert with mean pooling whose vectors have `width` dimensions.
+
+    With `marked` every text gets a token before and one after it, as those of real ones do.
+    """
     draft = Draft(path, "bert", weights=weights, seed=seed)
     draft.set(
         context_length=context_tokens,
@@ -389,6 +393,9 @@ def make_embedding(
         pooling_type=1,
     )
     draft.chat_tokenizer(vocabulary)
+    if marked:
+        draft.writer.add_add_bos_token(True)
+        draft.writer.add_add_eos_token(True)
     draft.writer.add_token_type_count(2)
     draft.matrix("token_embd.weight", vocabulary, width)
     draft.matrix("position_embd.weight", context_tokens, width, scale=0.1, exact=True)

@@ -17,7 +17,8 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     loopback address is let in, and no other address is served. `aliases` maps names that
     programs use, with `*` and `?`, to models. `ttl_s` is how long an instance that was loaded on
     demand is kept without use (`None`: as long as the gateway runs), `max_loaded` how many of
-    those there are at a time on one server; `jit` is whether there are any.
+    those there are at a time on one server; `jit` is whether there are any. `repositories` are
+    the folders, and the addresses of other gateways, whose models clients may search and fetch.
 
     `hosts` are more names by which the gateway may be called, `origins` the web pages that may
     use it. Beyond `max_requests` at a time, `max_body_bytes`, `body_timeout_s` for a body to
@@ -33,6 +34,7 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: float | None = 3600.0
     jit: bool = True
     max_loaded: int = 1
+    repositories: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     max_requests: int = 256

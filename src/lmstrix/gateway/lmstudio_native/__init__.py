@@ -2,7 +2,7 @@
 
 - `connection`: one socket, from the handshake to its end; `clients`: who may come in.
 - `models`: what is loaded, loads, tokens, vectors; `predictions`: answers.
-- `system`, `files`, `repository`, `plugins`, `logs`, `engines`: the other namespaces.
+- `system`, `files`, `repository`, `plugins`, `logs`: the other namespaces.
 - `infos`, `questions`, `telling`, `failures`: pure; between LM Studio's words and ours.
 """
 
@@ -19,7 +19,9 @@ from lmstrix.gateway.lmstudio_native.logs import Logs
 from lmstrix.gateway.lmstudio_native.models import Models
 from lmstrix.gateway.lmstudio_native.plugins import Plugins
 from lmstrix.gateway.lmstudio_native.predictions import Predictions
+from lmstrix.gateway.lmstudio_native.repository import Repositories
 from lmstrix.gateway.lmstudio_native.system import System
+from lmstrix.gateway.repository import Repository
 from lmstrix.protocol.lmstudio import NAMESPACES
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         Predictions(models, files, logs),
         System(gateway),
         files,
+        Repositories(Repository(gateway)),
         Plugins(clients),
         logs,
     ):

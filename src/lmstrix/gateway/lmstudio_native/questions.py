@@ -33,6 +33,10 @@ _OVERFLOWS = {
     "truncateMiddle": Overflow.MIDDLE,
     "rollingWindow": Overflow.ROLLING,
 }
+_BY_NAME = frozenset({"properties", "$defs", "definitions", "patternProperties"})
+_OPENERS = frozenset(
+    {"additionalProperties", "patternProperties", "allOf", "unevaluatedProperties"}
+)
 # The template of a completion, however it is spaced and quoted: contents one after another.
 _PLAIN = re.compile(
     r"\s*\{%-?\s*for\s+(\w+)\s+in\s+messages\s*-?%\}\s*"
@@ -167,13 +171,36 @@ def _structure(values: Mapping[str, Any]) -> tuple[Mapping[str, object] | None, 
     kind = setting.get("type")
     if kind == "json":
         schema = setting.get("jsonSchema")
-        return (schema if isinstance(schema, Mapping) else {"type": "object"}), None
+        return (closed(schema) if isinstance(schema, Mapping) else {"type": "object"}), None
     if kind == "gbnf":
         grammar = setting.get("gbnfGrammar")
         if not isinstance(grammar, str):
             raise UsageError("A structured answer of the type gbnf needs a gbnfGrammar.")
         return None, grammar
     return None, None
+
+
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with objects that have no other properties than those it names.
+
+    A schema that is silent about others allows any, and a small model then writes them without
+    end. What obeys the closed schema obeys the open one, which is why parts of `allOf`, `oneOf`
+    and `not` stay as they are.
+    """
+    told = {key: _close(key, value) for key, value in schema.items()}
+    if "properties" in told and not _OPENERS & told.keys():
+        told["additionalProperties"] = False
+    return told
+
+
+def _close(key: str, value: Any) -> Any:
+    if key in _BY_NAME and isinstance(value, Mapping):
+        return {name: _close("items", part) for name, part in value.items()}
+    if key in ("items", "additionalProperties") and isinstance(value, Mapping):
+        return closed(value)
+    if key in ("anyOf", "prefixItems") and isinstance(value, list | tuple):
+        return [_close("items", part) for part in value]
+    return value
 
 
 def _tool_choice(values: Mapping[str, Any]) -> str | None:
