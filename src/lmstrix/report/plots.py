@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lmstrix.context.response import KEPT
 from lmstrix.registry.columns import human_bytes
 from lmstrix.report import drawing
 from lmstrix.report.drawing import Point, Scale, Spot
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from lmstrix.results import LengthPoint
 
 COLORS = 8  # that many series can be told apart; more begin anew, with dashes
+KEPT = 0.85  # part of the base that a length must keep, as the definition of "effective" says
 _BASE_TOKENS = 1024
 _UNIT = Scale(0.0, 1.0, drawing.BOTTOM, drawing.TOP)
 _PROMPT_AXIS = "tokens in the prompt"
