@@ -1,0 +1,1 @@
+"""Servers whose every word is written by a test, for what no real server does on demand."""
