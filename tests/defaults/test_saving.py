@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmstrix.defaults.lmstudio import CONTEXT, FLASH, KV_TYPE_K, KV_TYPE_V
-from lmstrix.defaults.saving import KeepsDefaults, SaveOptions, Saver, SaveStatus, defaults_of
+from lmstrix.defaults.saving import SaveOptions, Saver, SaveStatus, defaults_of
 from lmstrix.errors import DefaultsError, ModelNotFoundError, UsageError
 from lmstrix.store import Store
 from lmstrix.types import Listing, Model
@@ -223,41 +223,6 @@ async def test_a_path_from_a_server_cannot_lead_out_of_the_folder(studio: Any):
     assert saved.status is SaveStatus.FAILED
     assert "outside" in saved.reason
     assert not list(studio.home.parent.rglob("x.json"))
-
-
-class Server:
-    """What `save` needs of a provider whose server keeps a context with a model."""
-
-    engine = ""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, int] = {}
-
-    async def default_context(self, model: Model) -> int | None:
-        return self.kept.get(model.key)
-
-    async def save_default_context(self, model: Model, tokens: int) -> None:
-        self.kept[model.key] = tokens
-
-
-async def test_a_server_that_keeps_defaults_is_told(studio: Any):
-    model = Model(key="tiny:latest", provider="ollama", server="http://127.0.0.1:11434")
-    server: Any = Server()
-    assert isinstance(server, KeepsDefaults)
-    with Store.open(studio.places.database) as store:
-        store.record_listing("ollama", model.server, Listing(models=(model,)), at=1.0)
-        (entry,) = store.entries()
-        record_result(store, model)
-        for dry_run, status, kept in (
-            (True, SaveStatus.WOULD_SAVE, {}),
-            (False, SaveStatus.SAVED, {"tiny:latest": 4096}),
-            (False, SaveStatus.UNCHANGED, {"tiny:latest": 4096}),
-        ):
-            options = SaveOptions(dry_run=dry_run)
-            saver = Saver(store, studio.places, options, provider_of=lambda _: server)
-            assert [one.model.key for one in saver.reachable(store.entries())] == ["tiny:latest"]
-            saved = await saver.save(entry)
-            assert (saved.status, server.kept) == (status, kept)
 
 
 async def test_what_lm_studio_will_use_can_be_read(client: AsyncLMStrix, studio: Any):

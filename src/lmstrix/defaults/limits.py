@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _COUNT = re.compile(r"[+-]?\d+")
-_SETTLED = (TestStatus.COMPLETED, TestStatus.FAILED)
+SETTLED = (TestStatus.COMPLETED, TestStatus.FAILED)
 DEFAULT_KV_TYPE = "f16"  # of LM Studio, Ollama and llama.cpp
 
 
@@ -86,7 +86,7 @@ def result_to_save(
     ]
     return max(
         found,
-        key=lambda r: (r.key.provider == model.provider, r.status in _SETTLED, r.id),
+        key=lambda r: (r.key.provider == model.provider, r.status in SETTLED, r.id),
         default=None,
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from lmstrix.config import lmstudio_folders, lmstudio_home
 from lmstrix.defaults import lmstudio
@@ -20,7 +21,7 @@ from lmstrix.defaults.files import (
     unreadable,
     write_text,
 )
-from lmstrix.defaults.limits import Share, kv_types, result_to_save
+from lmstrix.defaults.limits import SETTLED, Share, kv_types, result_to_save
 from lmstrix.errors import DefaultsError, LMStrixError, NotFoundError
 
 if TYPE_CHECKING:
@@ -107,8 +108,11 @@ class KeepsDefaults(Protocol):
         """The context kept with `model`; `None` where the server chooses by itself."""
         ...
 
-    async def save_default_context(self, model: Model, tokens: int) -> None:
-        """Keep a context with `model`, everything else of it unchanged."""
+    async def save_default_context(self, model: Model, tokens: int) -> str | None:
+        """Keep a context with `model`, everything else of it unchanged.
+
+        Returns its identity from now on, where the server takes it for another model.
+        """
         ...
 
 
@@ -300,7 +304,8 @@ class Saver:
         if before != tokens:
             status = SaveStatus.WOULD_SAVE
             if not self._options.dry_run:
-                await keeper.save_default_context(model, tokens)
+                identity = await keeper.save_default_context(model, tokens)
+                self._keep_results(model, identity)
                 status = SaveStatus.SAVED
         notes = list(_notes(model, result, lmstudio.LMStudioDefaults(), {}))
         if self._options.flash or self._options.kv_type:
@@ -318,6 +323,15 @@ class Saver:
             changes=() if before == tokens else (Change("num_ctx", before, tokens),),
             notes=tuple(notes),
         )
+
+    def _keep_results(self, model: Model, identity: str | None) -> None:
+        """Let what was tested of a model hold under the identity it has from now on."""
+        if identity in (None, model.identity):
+            return
+        for result in reversed(self._store.results(model)):
+            if result.key.provider == model.provider and result.status in SETTLED:
+                key = replace(result.key, identity=identity)
+                self._store.begin_test(replace(result, key=key))
 
 
 def defaults_of(model: Model) -> lmstudio.LMStudioDefaults | None:

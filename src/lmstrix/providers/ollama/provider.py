@@ -290,6 +290,26 @@ class OllamaProvider(BaseProvider):
             async for progress in work:
                 yield progress
 
+    async def default_context(self, model: Model) -> int | None:
+        """`num_ctx` among the model's own parameters; `None` where the server chooses."""
+        shown = await self._show(model.key)
+        found = parameters_of(shown.parameters or "").get("num_ctx")
+        return int(found) if isinstance(found, float) else None
+
+    async def save_default_context(self, model: Model, tokens: int) -> str | None:
+        """Keep `num_ctx` with the model; its template, messages and other parameters stay.
+
+        The server makes the model anew of itself, with another digest: that is returned, `None`
+        where it tells none. The weights are the same.
+        """
+        wish = wire.Create(model=model.key, from_=model.key, parameters={"num_ctx": tokens})
+        async with aclosing(self.create(wish)) as work:
+            async for _ in work:
+                pass
+        tags = await self._talk.get("/api/tags", wire.Tags)
+        named = (one for one in tags.models or () if model.key in (one.model, one.name))
+        return next((one.digest for one in named), None)
+
     async def copy(self, source: str, destination: str) -> None:
         """Give a model a second name. Raises `ModelNotFoundError`."""
         body = wire.Copy(source=source, destination=destination)
