@@ -45,6 +45,10 @@ def test_what_was_tested_is_saved_and_said(lmstrix: Any, studio: Path):
     assert str(file) in saved.stdout
     assert '"value": 256' in file.read_text()
 
+    assert "context 256, flash attention on" in lmstrix("info", "tiny-chat", env=ENV).stdout
+    plain = json.loads(lmstrix("info", "tiny-chat", "--format", "json", env=ENV).stdout)
+    assert plain["lmstudio_defaults"]["context_tokens"] == 256
+
     every = lmstrix("save", "--all", env=ENV)
     assert every.returncode == 0
     assert "context: 256 -> 512" in every.stdout
@@ -65,6 +69,8 @@ def test_a_file_that_cannot_be_read_is_a_failure(lmstrix: Any, studio: Path):
     assert failed.returncode == 1
     assert str(file) in failed.stdout
     assert file.read_text() == "{"
+    shown = lmstrix("info", "tiny-embed", "--format", "json", env=ENV)
+    assert "not valid JSON" in json.loads(shown.stdout)["lmstudio_defaults"]
     assert lmstrix("save", "--all", "--force", env=ENV).returncode == 0
 
 

@@ -71,10 +71,10 @@ def read_text(path: Path) -> str | None:
 def unreadable(path: Path, why: str) -> DefaultsError:
     """The error for a file that has not the form it should have."""
     return DefaultsError(
-        f"{path} cannot be changed: {why}. It was left as it is.",
+        f"{path} cannot be read: {why}.",
         path=path,
-        hint="Save that model's settings in LM Studio anew, or replace the file with --force"
-        " (a backup is kept).",
+        hint="It was left as it is. Save that model's settings in LM Studio anew, or replace the"
+        " file: lmstrix save --force (a backup is kept).",
     )
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lmstrix.cli.terminal import Terminal
+    from lmstrix.defaults.lmstudio import LMStudioDefaults
     from lmstrix.results import LengthPoint, TestResult
     from lmstrix.store import Entry
-    from lmstrix.types import Instance
+    from lmstrix.types import Instance, Model
 
 EXAMPLES = """\
 \b
@@ -32,11 +33,15 @@ _UNKNOWN = "-"
 
 
 class Known(NamedTuple):
-    """A model with its tests on this machine, newest first, and its instances."""
+    """A model with its tests on this machine, newest first, and its instances.
+
+    `defaults` is what LM Studio loads it with, or why that cannot be read.
+    """
 
     entry: Entry
     results: Sequence[TestResult]
     loaded: Sequence[Instance]
+    defaults: LMStudioDefaults | str | None = None
 
 
 @declare(name="info", epilog=EXAMPLES)
@@ -65,6 +70,8 @@ def command(invocation: Invocation, /, **given: Any) -> None:
         from lmstrix.registry.detail import model_data  # not needed for --help
 
         data = model_data(known.entry, results=known.results, loaded=known.loaded)
+        if known.defaults is not None:
+            data = {**data, "lmstudio_defaults": known.defaults}
         terminal.print(encode(data, given["form"]))
 
 
@@ -81,7 +88,17 @@ async def _look_up(invocation: Invocation, name: str) -> Known:
         results = store.results(model)
     place = (model.provider, model.server, model.key)
     loaded = [one for one in instances if (one.provider, one.server, one.model_key) == place]
-    return Known(entry, results, loaded)
+    return Known(entry, results, loaded, _defaults(model))
+
+
+def _defaults(model: Model) -> LMStudioDefaults | str | None:
+    from lmstrix.defaults.saving import defaults_of
+    from lmstrix.errors import DefaultsError
+
+    try:
+        return defaults_of(model)
+    except DefaultsError as error:
+        return error.message
 
 
 def info_lines(known: Known, terminal: Terminal) -> Iterator[str]:
@@ -90,6 +107,8 @@ def info_lines(known: Known, terminal: Terminal) -> Iterator[str]:
 
     yield one_line(known.entry.model.key)
     rows = [*field_rows(known.entry), ("Loaded", loaded_text(known.loaded))]
+    if known.defaults is not None:
+        rows.append(("In LM Studio", defaults_text(known.defaults)))
     width = max(len(title) for title, _ in rows)
     for title, text in rows:
         yield from _hanging(f"  {title:<{width}}  ", text or _UNKNOWN, terminal)
@@ -122,6 +141,28 @@ def loaded_text(loaded: Sequence[Instance]) -> str:
 
     texts = (f"as {one.id} with context {tokens(one.context_tokens)}" for one in loaded)
     return ", ".join(texts) or "no"
+
+
+def defaults_text(defaults: LMStudioDefaults | str) -> str:
+    """`context 8,192, flash attention on, KV cache q8_0/q8_0`, as LM Studio will load it."""
+    from lmstrix.cli.units import tokens  # not needed for --help
+
+    if isinstance(defaults, str):
+        return defaults
+    parts = []
+    if defaults.context_tokens is not None:
+        parts.append(f"context {tokens(defaults.context_tokens)}")
+    if defaults.flash_attention is not None:
+        parts.append(f"flash attention {'on' if defaults.flash_attention else 'off'}")
+    if defaults.kv_type_k or defaults.kv_type_v:
+        parts.append(
+            f"KV cache {defaults.kv_type_k or 'default'}/{defaults.kv_type_v or 'default'}"
+        )
+    known = {"context_tokens", "flash_attention", "kv_type_k", "kv_type_v"}
+    others = len(defaults.load) - sum(getattr(defaults, name) is not None for name in known)
+    if others > 0:
+        parts.append(f"and {others} more setting{'' if others == 1 else 's'} for loading")
+    return ", ".join(parts) or "its own defaults"
 
 
 def test_lines(result: TestResult, terminal: Terminal) -> Iterator[str]:
