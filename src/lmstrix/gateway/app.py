@@ -32,6 +32,7 @@ DIALECTS: tuple[str, ...] = (
     "lmstudio_rest",
     "lmstudio_native",
     "ollama",
+    "openai",
 )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
 Part: TypeAlias = TextPart | ImagePart
 
 
-class CallFunction(msgspec.Struct, frozen=True):
+class CallFunction(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is called. OpenAI writes the arguments as JSON text, some servers as an object."""
 
     name: str | None = None

@@ -53,6 +53,24 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[LlamaEntry, ...] = ()
 
 
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as our gateway lists it; `type` and the context are LM Studio's additions."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str
+    type: str
+    max_context_length: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ServedList(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /v1/models`, as our gateway answers it."""
+
+    object: str = "list"
+    data: tuple[Served, ...]
+
+
 class Modalities(msgspec.Struct, frozen=True):
     """What besides text a model takes."""
 

@@ -23,7 +23,7 @@ from lmstrix.types import Request, Sampling
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_R = TypeVar("_R", bound="_Request")
+_T = TypeVar("_T")
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -309,22 +309,19 @@ def _with_extra(body: _Request, extra: Mapping[str, object]) -> bytes:
     return _encode(known | {name: value for name, value in extra.items() if name not in known})
 
 
-_chats = msgspec.json.Decoder(ChatRequest)
-_completions = msgspec.json.Decoder(CompletionRequest)
-
-
 def decode_chat(body: bytes) -> ChatRequest:
     """A client's request for a chat completion. Raises `UsageError` for what is none."""
-    return _decode(_chats, body)
+    return decode_as(body, ChatRequest)
 
 
 def decode_completion(body: bytes) -> CompletionRequest:
     """A client's request for a completion. Raises `UsageError` for what is none."""
-    return _decode(_completions, body)
+    return decode_as(body, CompletionRequest)
 
 
-def _decode(decoder: msgspec.json.Decoder[_R], body: bytes) -> _R:
+def decode_as(body: bytes, kind: type[_T]) -> _T:
+    """A client's request. Raises `UsageError` for what is none of that kind."""
     try:
-        return decoder.decode(body)
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise UsageError(f"The request cannot be read: {problem}.") from None
