@@ -12,6 +12,7 @@ from lmstrix.gateway.server import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from lmstrix.gateway.server import Serving
 
@@ -37,3 +38,10 @@ async def serve() -> AsyncIterator[Serve]:
 async def gateway(serve: Serve) -> Serving:
     """A gateway before the shipped models: `gateway.url`, and `gateway.gateway` for its inside."""
     return await serve()
+
+
+@pytest.fixture
+async def slow_gateway(serve: Serve, slow_file: Path, tmp_path: Path) -> Serving:
+    """A gateway before one model, `slow`, that takes some 5 ms for a token and seldom ends."""
+    (tmp_path / "slow.gguf").symlink_to(slow_file)
+    return await serve(settings=Settings(model_folders=(str(tmp_path),), discover=False))

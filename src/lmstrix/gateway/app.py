@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # One module each, with `routes(gateway)`; of two that match, the first answers.
 DIALECTS: tuple[str, ...] = (
+    "anthropic",
     "lmstudio_rest",
     "lmstudio_native",
     "ollama",

@@ -18,13 +18,15 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     """One operation: a sentence, the types of body and answer, and what a stream consists of.
 
     `body` and `answer` are types that msgspec knows; absent, there is none, or any JSON.
-    `stream` is the media type of the streamed form, where there is one.
+    `stream` is the media type of the streamed form, where there is one, and `event` the type of
+    one event or line in it.
     """
 
     summary: str
     body: object | None = None
     answer: object | None = None
     stream: str | None = None
+    event: object | None = None
 
 
 def describe(
@@ -33,9 +35,10 @@ def describe(
     body: object | None = None,
     answer: object | None = None,
     stream: str | None = None,
+    event: object | None = None,
 ) -> Callable[[F], F]:
     """Decorate an endpoint with its description."""
-    description = Description(summary=summary, body=body, answer=answer, stream=stream)
+    description = Description(summary=summary, body=body, answer=answer, stream=stream, event=event)
 
     def decorate(endpoint: F) -> F:
         setattr(endpoint, _ATTRIBUTE, description)

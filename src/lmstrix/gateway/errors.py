@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lmstrix import errors
+from lmstrix.protocol.anthropic import messages as anthropic
 
 if TYPE_CHECKING:
     from lmstrix.errors import LMStrixError
@@ -31,12 +32,17 @@ class Kind(StrEnum):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An error as it is told to a caller. `retry_after_s` is when to come again, if at all."""
+    """An error as it is told to a caller. `retry_after_s` is when to come again, if at all.
+
+    The tokens are those of a prompt that does not fit, and of what it does not fit into.
+    """
 
     status: int
     kind: Kind
     message: str
     retry_after_s: int | None = None
+    prompt_tokens: int | None = None
+    context_tokens: int | None = None
 
 
 FAULT = Problem(
@@ -61,7 +67,14 @@ def problem_of(error: LMStrixError) -> Problem:
     for known, status, kind in _KNOWN:
         if isinstance(error, known):
             later = _RETRY_AFTER_S if kind is Kind.BUSY else None
-            return Problem(status=status, kind=kind, message=message, retry_after_s=later)
+            return Problem(
+                status=status,
+                kind=kind,
+                message=message,
+                retry_after_s=later,
+                prompt_tokens=getattr(error, "prompt_tokens", None),
+                context_tokens=getattr(error, "context_tokens", None),
+            )
     return Problem(status=500, kind=Kind.FAILED, message=message)
 
 
@@ -70,7 +83,7 @@ def error_body(path: str, problem: Problem) -> bytes:
     return msgspec.json.encode(error_object(path, problem))
 
 
-def error_object(path: str, problem: Problem) -> dict[str, object]:
+def error_object(path: str, problem: Problem) -> object:
     """The problem in the shape of the dialect that `path` belongs to."""
     if path.startswith("/v1/messages"):
         return anthropic_error(problem)
@@ -125,10 +138,17 @@ _ANTHROPIC_TYPES = {
 }
 
 
-def anthropic_error(problem: Problem) -> dict[str, object]:
-    """As Anthropic's API has it: `{"type": "error", "error": {"type", "message"}}`."""
+def anthropic_error(problem: Problem) -> anthropic.Failure:
+    """As Anthropic's API has it: `{"type": "error", "error": {"type", "message"}}`.
+
+    Agents know by its words that a prompt is too long, and shorten the conversation.
+    """
     kind = _ANTHROPIC_TYPES.get(problem.kind, "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": problem.message}}
+    message = problem.message
+    if problem.kind is Kind.OVERFLOW:
+        have, most = problem.prompt_tokens, problem.context_tokens
+        message = f"prompt is too long: {have} tokens > {most} maximum. {message}"
+    return anthropic.Failure(anthropic.Problem(kind, message))
 
 
 _LMSTUDIO_TYPES = {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lmstrix.async_client import AsyncLMStrix
     from lmstrix.gateway.keeping import EvictionListener
     from lmstrix.gateway.options import GatewayOptions
-    from lmstrix.providers import Provider
+    from lmstrix.providers import Capabilities, Provider
     from lmstrix.session import Session
     from lmstrix.store import Entry
     from lmstrix.types import Instance, ProgressListener, Request, StreamItem
@@ -140,6 +140,11 @@ class Gateway:
                 return False
             await self.scan()
             return True
+
+    async def capabilities_of(self, name: str) -> Capabilities:
+        """What can be done with a model. Raises `ModelNotFoundError`."""
+        model = (await self.find(name)).model
+        return await self._open.provider_of(model).capabilities_of(model)
 
     # Instances
 

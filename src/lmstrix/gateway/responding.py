@@ -117,9 +117,13 @@ class Streaming(Response):
 _encode = msgspec.json.Encoder().encode
 
 
-def json_response(content: object, *, status: int = 200) -> Response:
+def json_response(
+    content: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """A JSON document; structs and plain values alike."""
-    return Response(_encode(content), status_code=status, media_type="application/json")
+    return Response(
+        _encode(content), status_code=status, media_type="application/json", headers=headers
+    )
 
 
 def problem_response(path: str, problem: Problem) -> Response:
