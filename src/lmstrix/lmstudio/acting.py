@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from lmstrix.lmstudio.callbacks import call_back
 from lmstrix.lmstudio.errors import LMStudioPredictionError, LMStudioValueError
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
     from lmstrix.protocol.lmstudio.predictions import LlmPredictionFragment
 
 
-@dataclass(kw_only=True, frozen=True, slots=True)
-class ActWishes:
+class ActWishes(msgspec.Struct, kw_only=True, frozen=True):
     """What a caller can wish of several rounds; listeners are told the round's number too.
 
     `max_parallel_tool_calls` is how many tools run at once, `None` for any number.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -36,6 +35,8 @@ class Address(msgspec.Struct, frozen=True):
 
         Raises `LMStudioValueError`.
         """
+        from urllib.parse import urlsplit  # noqa: PLC0415  # few parse addresses
+
         try:
             parts = urlsplit(text if "://" in text else f"ws://{text}")
             port, host = parts.port, parts.hostname

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from lmstrix.lmstudio.addresses import Access, Address
 from lmstrix.lmstudio.async_models import AsyncEmbeddingSession, AsyncLlmSession
 from lmstrix.lmstudio.async_session import AsyncSession
-from lmstrix.lmstudio.async_socket import AsyncSocket
 from lmstrix.lmstudio.async_system import (
     AsyncDiagnosticsSession,
     AsyncFilesSession,
@@ -15,7 +14,6 @@ from lmstrix.lmstudio.async_system import (
     AsyncSystemSession,
 )
 from lmstrix.lmstudio.client_base import ClientBase
-from lmstrix.lmstudio.greeting import find_usual_async, greet_async
 from lmstrix.lmstudio.specifying import check_namespace
 from lmstrix.lmstudio.timeouts import Timeouts
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lmstrix.lmstudio.async_models import AsyncModelHandle
+    from lmstrix.lmstudio.async_socket import AsyncSocket
     from lmstrix.lmstudio.async_system import AnyAsyncDownloadedModel
     from lmstrix.lmstudio.files import LocalFileInput
     from lmstrix.protocol.lmstudio.chats import FileHandle
@@ -87,16 +86,22 @@ class AsyncClient(ClientBase):
     @classmethod
     async def is_valid_api_host(cls, api_host: str) -> bool:
         """Whether LM Studio answers there."""
+        from lmstrix.lmstudio.greeting import greet_async  # noqa: PLC0415  # with the first connection
+
         return await greet_async(Address.parse(api_host), Access()) is not None
 
     @classmethod
     async def find_default_local_api_host(cls) -> str | None:
         """Where LM Studio answers on this machine."""
+        from lmstrix.lmstudio.greeting import find_usual_async  # noqa: PLC0415  # with the first connection
+
         found = await find_usual_async()
         return None if found is None else found.authority
 
     async def ensure_reachable(self) -> None:
         """Find the server, or raise `LMStudioClientError` where none answers."""
+        from lmstrix.lmstudio.greeting import find_usual_async, greet_async  # noqa: PLC0415  # with the first connection
+
         self._refuse_if_closed()
         if self._address is None:
             self._resolve(await find_usual_async())
@@ -106,9 +111,14 @@ class AsyncClient(ClientBase):
 
     async def open_socket(self, namespace: str) -> AsyncSocket:
         """A new connection to a namespace."""
+        from lmstrix.lmstudio.async_socket import AsyncSocket  # noqa: PLC0415  # with the first connection
+
         self._refuse_if_closed()
+        if self._address is None:
+            await self.ensure_reachable()
+        assert self._address is not None
         return await AsyncSocket.connect(
-            self._address or self._resolve(await find_usual_async()),
+            self._address,
             namespace,
             self._auth,
             self._access,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Unpack
 
 from lmstrix.lmstudio.acting import Act, ActWishes
-from lmstrix.lmstudio.async_act import run_act
 from lmstrix.lmstudio.async_session import AsyncSession
 from lmstrix.lmstudio.async_stream import AsyncPredictionStream
 from lmstrix.lmstudio.configs import load_stack, read_load_config, read_prediction_config
@@ -267,6 +266,8 @@ class AsyncLLM(AsyncModelHandle):
         **options: Unpack[ActOptions],
     ) -> ActResult:
         """Answer in a conversation and run the tools the model calls, until it calls none."""
+        from lmstrix.lmstudio.async_act import run_act  # noqa: PLC0415  # threads and pools, for few
+
         return await run_act(self, Act(chat, tools, ActWishes(**options)))
 
     async def apply_prompt_template(

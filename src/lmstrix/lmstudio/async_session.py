@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager, nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,6 +14,7 @@ from lmstrix.protocol.lmstudio.endpoints import Rpc
 from lmstrix.protocol.lmstudio.parameters import CANCEL
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Sequence
 
     from lmstrix.lmstudio.async_client import AsyncClient
@@ -160,6 +160,8 @@ class AsyncSession:
 
     def _lock(self) -> asyncio.Lock:
         """One for each event loop: a client may be used in several, one after the other."""
+        import asyncio  # noqa: PLC0415  # whoever runs this has it imported
+
         loop = asyncio.get_running_loop()
         if self._opening is None or self._opening[0] is not loop:
             self._opening = (loop, asyncio.Lock())

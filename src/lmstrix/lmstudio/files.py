@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from base64 import b64encode
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from lmstrix.lmstudio.errors import LMStudioOSError, LMStudioValueError
@@ -49,6 +48,8 @@ def _read(src: LocalFileInput) -> tuple[str, bytes]:
                 f"Expected file-like object, filesystem path, or data buffer, not {type(src)!r}"
             ) from None
     try:
+        from pathlib import Path  # noqa: PLC0415  # few send files
+
         if isinstance(src, str | os.PathLike):
             path = Path(src)
             return path.name, path.read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -80,7 +79,7 @@ def class_schema(kind: type) -> DictSchema:
     schema_of = getattr(kind, "model_json_schema", None)
     if schema_of is not None:
         return cast("DictSchema", schema_of())
-    if issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind):
+    if issubclass(kind, msgspec.Struct) or hasattr(kind, "__dataclass_fields__"):
         return json_schema(kind)
     raise LMStudioValueError(
         f"Failed to parse response format: {kind!r}",

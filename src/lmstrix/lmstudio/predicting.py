@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -62,8 +61,7 @@ _LOG = logging.getLogger("lmstrix.lmstudio")
 _MESSAGE = msgspec.json.Decoder(PredictMessage)
 
 
-@dataclass(kw_only=True, frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, kw_only=True, frozen=True):
     """What a caller can wish of one prediction.
 
     `tools` are offered and not run: their calls are in the result. `on_event` is told everything

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import msgspec
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from lmstrix.protocol.lmstudio.predictions import LlmPredictionStats
 
 
-@dataclass(kw_only=True, frozen=True, slots=True)
-class ModelLoadResult:
+class ModelLoadResult(msgspec.Struct, kw_only=True, frozen=True):
     """A loaded model."""
 
     identifier: str
@@ -32,8 +30,7 @@ class ModelLoadResult:
     path: str
 
 
-@dataclass(kw_only=True, frozen=True, slots=True)
-class PredictionResult:
+class PredictionResult(msgspec.Struct, kw_only=True, frozen=True):
     """A whole answer.
 
     `content` is everything the model wrote, `parsed` that as a dictionary where a structure was
@@ -45,7 +42,6 @@ class PredictionResult:
     parsed: Any
     stats: LlmPredictionStats
     model_info: LlmInfo
-    structured: bool = field(init=False)
     load_config: LlmLoadModelConfig
     prediction_config: LlmPredictionConfig
     reasoning_content: str = ""
@@ -54,10 +50,6 @@ class PredictionResult:
     tokens: tuple[PredictedToken, ...] = ()
     response_type: type | None = None
 
-    def __post_init__(self) -> None:
-        # Frozen to others.
-        object.__setattr__(self, "structured", self.parsed is not self.content)
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}(content={self.content!r})"
 
@@ -65,6 +57,11 @@ class PredictionResult:
         return (
             json.dumps(self.parsed, indent=2, sort_keys=True) if self.structured else self.content
         )
+
+    @property
+    def structured(self) -> bool:
+        """Whether `parsed` is a structure, not the text again."""
+        return self.parsed is not self.content
 
     @property
     def value(self) -> Any:
@@ -82,8 +79,7 @@ class PredictionResult:
         return self.content
 
 
-@dataclass(kw_only=True, frozen=True, slots=True)
-class PredictionRoundResult(PredictionResult):
+class PredictionRoundResult(PredictionResult, kw_only=True, frozen=True):
     """A whole answer within several rounds of tool use."""
 
     round_index: int
@@ -91,12 +87,11 @@ class PredictionRoundResult(PredictionResult):
     @classmethod
     def from_result(cls, result: PredictionResult, round_index: int) -> Self:
         """The same answer with its round."""
-        copied = {item.name: getattr(result, item.name) for item in fields(result) if item.init}
+        copied = {name: getattr(result, name) for name in result.__struct_fields__}
         return cls(round_index=round_index, **copied)
 
 
-@dataclass(kw_only=True, frozen=True, slots=True)
-class ActResult:
+class ActResult(msgspec.Struct, kw_only=True, frozen=True):
     """What several rounds of tool use took."""
 
     rounds: int

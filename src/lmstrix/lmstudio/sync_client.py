@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from lmstrix.lmstudio.addresses import Access, Address
 from lmstrix.lmstudio.client_base import ClientBase
 from lmstrix.lmstudio.errors import LMStudioClientError
-from lmstrix.lmstudio.greeting import find_usual, greet
 from lmstrix.lmstudio.specifying import DEFAULT_TTL_S, check_namespace
 from lmstrix.lmstudio.sync_models import EmbeddingSession, LlmSession
 from lmstrix.lmstudio.sync_session import SyncSession
-from lmstrix.lmstudio.sync_socket import SyncSocket
 from lmstrix.lmstudio.sync_system import (
     DiagnosticsSession,
     FilesSession,
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from lmstrix.lmstudio.configs import AnyConfig
     from lmstrix.lmstudio.files import LocalFileInput
     from lmstrix.lmstudio.sync_models import LLM, EmbeddingModel, SyncModelHandle
+    from lmstrix.lmstudio.sync_socket import SyncSocket
     from lmstrix.lmstudio.sync_system import AnyDownloadedModel
     from lmstrix.protocol.lmstudio.chats import FileHandle
 
@@ -99,16 +98,22 @@ class Client(ClientBase):
     @classmethod
     def is_valid_api_host(cls, api_host: str) -> bool:
         """Whether LM Studio answers there."""
+        from lmstrix.lmstudio.greeting import greet  # noqa: PLC0415  # with the first connection
+
         return greet(Address.parse(api_host), Access()) is not None
 
     @classmethod
     def find_default_local_api_host(cls) -> str | None:
         """Where LM Studio answers on this machine."""
+        from lmstrix.lmstudio.greeting import find_usual  # noqa: PLC0415  # with the first connection
+
         found = find_usual()
         return None if found is None else found.authority
 
     def ensure_reachable(self) -> None:
         """Find the server, or raise `LMStudioClientError` where none answers."""
+        from lmstrix.lmstudio.greeting import find_usual, greet  # noqa: PLC0415  # with the first connection
+
         self._refuse_if_closed()
         if self._address is None:
             self._resolve(find_usual())
@@ -118,9 +123,14 @@ class Client(ClientBase):
 
     def open_socket(self, namespace: str) -> SyncSocket:
         """A new connection to a namespace."""
+        from lmstrix.lmstudio.sync_socket import SyncSocket  # noqa: PLC0415  # with the first connection
+
         self._refuse_if_closed()
+        if self._address is None:
+            self.ensure_reachable()
+        assert self._address is not None
         return SyncSocket.connect(
-            self._address or self._resolve(find_usual()),
+            self._address,
             namespace,
             self._auth,
             self._access,

@@ -11,7 +11,6 @@ from lmstrix.lmstudio.history import Chat
 from lmstrix.lmstudio.loading import Loading
 from lmstrix.lmstudio.predicting import Prediction, Wishes
 from lmstrix.lmstudio.specifying import DEFAULT_TTL_S, specify, ttl_ms
-from lmstrix.lmstudio.sync_act import run_act
 from lmstrix.lmstudio.sync_session import SyncSession
 from lmstrix.lmstudio.sync_stream import PredictionStream
 from lmstrix.protocol.lmstudio import endpoints, parameters
@@ -261,6 +260,8 @@ class LLM(SyncModelHandle):
         **options: Unpack[ActOptions],
     ) -> ActResult:
         """Answer in a conversation and run the tools the model calls, until it calls none."""
+        from lmstrix.lmstudio.sync_act import run_act  # noqa: PLC0415  # threads and pools, for few
+
         return run_act(self, Act(chat, tools, ActWishes(**options)))
 
     def apply_prompt_template(

@@ -6,10 +6,8 @@ names, or `RawTool`, whose parameters are a JSON schema as it is.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, NotRequired, Self, TypeAlias, TypedDict, TypeVar, get_type_hints
 
 import msgspec
@@ -38,8 +36,7 @@ class ToolFunctionDefDict(TypedDict):
     implementation: Callable[..., Any]
 
 
-@dataclass(kw_only=True, frozen=True, slots=True)
-class ToolFunctionDef:
+class ToolFunctionDef(msgspec.Struct, kw_only=True, frozen=True):
     """A function that a model may call.
 
     `parameters` has each one's type, or a `{"type": …, "default": …}`. A type may be
@@ -60,6 +57,8 @@ class ToolFunctionDef:
         description: str | None = None,
     ) -> Self:
         """From a function, its docstring and its type hints. Raises `LMStudioValueError`."""
+        import inspect  # noqa: PLC0415  # half as much to import as all the rest here
+
         name = name or getattr(f, "__name__", None)
         if not name:
             raise LMStudioValueError(f"Could not extract tool name from {f!r}")
@@ -93,8 +92,7 @@ class ToolFunctionDef:
         return msgspec.defstruct(f"{self.name.capitalize()}Parameters", struct_fields, kw_only=True)
 
 
-@dataclass(kw_only=True, frozen=True, slots=True)
-class RawTool:
+class RawTool(msgspec.Struct, kw_only=True, frozen=True):
     """A tool whose parameters are a JSON schema of an object, taken as it is.
 
     Without an `implementation` it can be offered, and its calls be read, but not run by `act`.
@@ -109,8 +107,7 @@ class RawTool:
 ToolDefinition: TypeAlias = ToolFunctionDef | ToolFunctionDefDict | RawTool | Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedCall:
+class PreparedCall(msgspec.Struct, frozen=True):
     """A tool with the arguments it is to be called with."""
 
     request: ToolCallRequest
@@ -123,8 +120,7 @@ class InvalidCallError(Exception):
     """A model's call that cannot be followed. Its text is what the model is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Tool:
+class _Tool(msgspec.Struct, frozen=True):
     definition: LlmTool
     arguments: type[msgspec.Struct] | None
     implementation: Callable[..., Any] | None
@@ -180,7 +176,9 @@ class Toolbox:
                     f"Failed to parse arguments for tool {request.name}: {problem}"
                 ) from problem
             arguments = {name: getattr(parsed, name) for name in parsed.__struct_fields__}
-        is_async = inspect.iscoroutinefunction(tool.implementation)
+        from inspect import iscoroutinefunction  # noqa: PLC0415  # as above
+
+        is_async = iscoroutinefunction(tool.implementation)
         return PreparedCall(request, tool.implementation, arguments, is_async)
 
 
