@@ -38,6 +38,7 @@ COMMANDS = {
     "ps": Entry("ps", "Use them", "Show the loaded models."),
     "load": Entry("load", "Use them", "Load a model and keep it loaded."),
     "unload": Entry("unload", "Use them", "Unload models."),
+    "serve": Entry("serve", "Use them", "Offer the models to other programs."),
     "reset": Entry("reset", "Keep house", "Forget test results."),
     "doctor": Entry("doctor", "Keep house", "Check the set-up and say how to mend it."),
     "registry": Entry("registry", "Keep house", "Import, back up and count what is known."),

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not found"
+    NO_SUCH_PATH = "no such path"
     TOO_LARGE = "too large"
     OVERFLOW = "context overflow"
     UNSUPPORTED = "unsupported"
@@ -105,6 +106,7 @@ _OPENAI_TYPES = {
     Kind.FAILED: "server_error",
 }
 _OPENAI_CODES = {
+    Kind.NO_SUCH_PATH: "unknown_url",
     Kind.UNAUTHORIZED: "invalid_api_key",
     Kind.NOT_FOUND: "model_not_found",
     Kind.OVERFLOW: "context_length_exceeded",
@@ -126,6 +128,7 @@ def openai_error(problem: Problem) -> dict[str, object]:
 
 
 _ANTHROPIC_TYPES = {
+    Kind.NO_SUCH_PATH: "not_found_error",
     Kind.UNAUTHORIZED: "authentication_error",
     Kind.FORBIDDEN: "permission_error",
     Kind.NOT_FOUND: "not_found_error",
@@ -152,6 +155,7 @@ def anthropic_error(problem: Problem) -> anthropic.Failure:
 
 
 _LMSTUDIO_TYPES = {
+    Kind.NO_SUCH_PATH: "not_found",
     Kind.UNAUTHORIZED: "invalid_api_key",
     Kind.FORBIDDEN: "permission_denied",
     Kind.NOT_FOUND: "model_not_found",

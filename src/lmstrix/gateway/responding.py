@@ -151,7 +151,7 @@ async def answer_problem(request: HTTPConnection, error: Exception) -> Response:
 async def answer_http_problem(request: HTTPConnection, error: Exception) -> Response:
     """Starlette's handler for what its routes refuse themselves: an unknown path or method."""
     assert isinstance(error, HTTPException)
-    kind = Kind.NOT_FOUND if error.status_code == HTTPStatus.NOT_FOUND else Kind.INVALID
+    kind = Kind.NO_SUCH_PATH if error.status_code == HTTPStatus.NOT_FOUND else Kind.INVALID
     said = f"{error.detail}: {request.scope.get('method', '')} {request.url.path}"
     problem = Problem(status=error.status_code, kind=kind, message=f"{said}.")
     response = problem_response(request.url.path, problem)

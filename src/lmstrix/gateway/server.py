@@ -88,10 +88,13 @@ class _Server(uvicorn.Server):
 class Serving:
     """A gateway that is being served. `urls` are its addresses, the main one first."""
 
-    def __init__(self, gateway: Gateway, server: _Server, urls: Sequence[str]) -> None:
+    def __init__(
+        self, gateway: Gateway, server: _Server, running: asyncio.Task[None], urls: Sequence[str]
+    ) -> None:
         self.gateway = gateway
         self.urls = tuple(urls)
         self._server = server
+        self._running = running
 
     @property
     def url(self) -> str:
@@ -103,9 +106,17 @@ class Serving:
         """The port of the main address."""
         return int(self.url.rpartition(":")[2])
 
-    def stop(self) -> None:
-        """Take no more requests and end once those under way are done."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Take no more requests; let those under way finish, or end them `at_once`."""
         self._server.should_exit = True
+        if at_once:
+            self._server.force_exit = True
+            for task in list(self._server.server_state.tasks):
+                task.cancel()
+
+    async def ended(self) -> None:
+        """Return when nothing is served any more."""
+        await asyncio.shield(self._running)
 
 
 @asynccontextmanager
@@ -134,7 +145,7 @@ async def serving(client: AsyncLMStrix, options: GatewayOptions) -> AsyncGenerat
             server = _Server(config)
             running = asyncio.create_task(server.serve(sockets))
             try:
-                yield Serving(gateway, server, [_url(one) for one in sockets])
+                yield Serving(gateway, server, running, [_url(one) for one in sockets])
             finally:
                 server.should_exit = True
                 await running
