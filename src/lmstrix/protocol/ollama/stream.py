@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _ANSWER, _REASONING, _CALL = FragmentKind.ANSWER, FragmentKind.REASONING, FragmentKind.TOOL_CALL
 
 _MOST_TOKENS = 1 << 40  # a larger count is none
+_MEASURED = frozenset(
+    name for name in Reply.__struct_fields__ if name.endswith(("_count", "_duration"))
+)
 _replies = msgspec.json.Decoder(Reply)
 
 
@@ -93,7 +96,7 @@ class AnswerDecoder:
 
     def _decode(self, line: bytes) -> Reply:
         try:
-            reply = _replies.decode(line)
+            reply = _decoded(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as problem:
             raise ProtocolError(
                 f"The server sent an unreadable piece of an answer: {problem}.",
@@ -143,6 +146,18 @@ class AnswerDecoder:
             # An engine may stop a token short of its context; a server's own limit is far from it.
             return StopReason.CONTEXT if prompt + predicted >= context - 1 else StopReason.LENGTH
         return StopReason.CONTEXT
+
+
+def _decoded(line: bytes) -> Reply:
+    """A reply. Counts and times that make no sense are no reason to lose an answer."""
+    try:
+        return _replies.decode(line)
+    except msgspec.ValidationError:
+        fields = msgspec.json.decode(line)
+        if not isinstance(fields, dict):
+            raise
+        told = {name: value for name, value in fields.items() if name not in _MEASURED}
+        return msgspec.convert(told, Reply)
 
 
 def _logprob(wire: WireLogprob) -> TokenLogprob:
