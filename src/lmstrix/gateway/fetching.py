@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Sequence
 
     from lmstrix.config import Settings
+    from lmstrix.providers.http import Incoming
 
 FILE_FIELD = "x-lmstrix-file"
 PARTS_FIELD = "x-lmstrix-parts"
@@ -168,7 +169,7 @@ async def _download(
             else:
                 with _Unfinished(target) as file:
                     done = 0
-                    while piece := await incoming.read():
+                    while piece := await _read(incoming, server):
                         await asyncio.to_thread(file.write, piece)
                         done += len(piece)
                         yield Fetching(name=name, digest=digest, total_bytes=size, done_bytes=done)
@@ -178,6 +179,13 @@ async def _download(
         number += 1
     if targets:
         await asyncio.to_thread(_verify, targets, digest, source)
+
+
+async def _read(incoming: Incoming, server: HttpServer) -> bytes:
+    try:
+        return await incoming.read()
+    except OSError as problem:
+        raise server.unreachable(f"broke off the file ({problem})") from None
 
 
 async def _digest_at(source: PeerSource, server: HttpServer) -> str:
