@@ -122,13 +122,13 @@ class _StallTimer:
         self._seen = self._loop.time()
         self._phase = Phase.FIRST_TOKEN
         self._stalled = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancels = task, task.cancelling()
-        if self._armed:
-            self._timer = self._loop.call_at(self._seen + self._limit_s, self._look)
+        self._arm()
         return self
 
     def __exit__(
@@ -137,7 +137,7 @@ class _StallTimer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._armed:
+        if self._timer is not None:
             self._timer.cancel()
         if (
             self._stalled
@@ -155,12 +155,19 @@ class _StallTimer:
     def moved(self) -> None:
         """Something has come."""
         self._seen = self._loop.time()
-        self._limit_s, self._phase = self._tokens_s, Phase.TOKENS
+        if self._phase is not Phase.TOKENS:
+            self._limit_s, self._phase = self._tokens_s, Phase.TOKENS
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._armed:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._seen + self._limit_s, self._look)
 
     def _look(self) -> None:
-        due = self._seen + self._limit_s
-        if self._loop.time() >= due:
+        if self._loop.time() >= self._seen + self._limit_s:
             self._stalled = True
             self._task.cancel()
         else:
-            self._timer = self._loop.call_at(due, self._look)
+            self._arm()
