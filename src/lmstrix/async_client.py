@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmstrix.context.fit import Fit
     from lmstrix.context.options import TestOptions
     from lmstrix.context.runner import EventListener, TestPlan
+    from lmstrix.context.tune import Tuning
     from lmstrix.defaults.saving import SavedDefault
     from lmstrix.explain import Explanation
     from lmstrix.registry.scan import ScanReport
@@ -228,6 +229,63 @@ class AsyncLMStrix:
             self._open.provider_of,
             self._open.store,
             options or TestOptions(),
+            settings=self.settings,
+            places=self.places,
+            on_event=on_event,
+        )
+
+    async def map_curve(
+        self,
+        model: str,
+        *,
+        options: TestOptions | None = None,
+        on_event: EventListener | None = None,
+    ) -> TestResult:
+        """Test a model, unless it was, then map quality and speed over prompt lengths.
+
+        The result's `curve` has every half octave from 1 K to the longest prompt that is
+        processed. A curve that was interrupted, or ended by `options.budget_s`, goes on.
+        """
+        from lmstrix.context.mapping import map_curve
+        from lmstrix.context.options import TestOptions
+
+        entry = await self.find(model)
+        return await map_curve(
+            entry,
+            self._open.provider_of(entry.model),
+            self._open.store,
+            options or TestOptions(),
+            settings=self.settings,
+            places=self.places,
+            on_event=on_event,
+        )
+
+    async def tune(
+        self,
+        model: str,
+        *,
+        gpu_layers: Sequence[int] = (),
+        options: TestOptions | None = None,
+        on_event: EventListener | None = None,
+    ) -> Tuning:
+        """Compare load settings: KV cache types, flash attention, layers on the GPU.
+
+        Each is tested and its result stored under its own settings; `advice` says in sentences
+        which holds the most and which is fastest. `options.load` is where the comparison starts
+        from, `options.budget_s` is for all together.
+        """
+        from lmstrix.context.options import TestOptions
+        from lmstrix.context.tune import variants
+        from lmstrix.context.tuning import tune
+
+        entry = await self.find(model)
+        options = options or TestOptions()
+        return await tune(
+            entry,
+            self._open.provider_of(entry.model),
+            self._open.store,
+            options,
+            variants(options.load, gpu_layers=gpu_layers),
             settings=self.settings,
             places=self.places,
             on_event=on_event,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lmstrix.context.fit import Fit
     from lmstrix.context.options import TestOptions
     from lmstrix.context.runner import EventListener, TestPlan
+    from lmstrix.context.tune import Tuning
     from lmstrix.defaults.saving import SavedDefault
     from lmstrix.explain import Explanation
     from lmstrix.registry.scan import ScanReport
@@ -172,6 +173,29 @@ class LMStrix:
     ) -> list[TestResult]:
         """As `AsyncLMStrix.test_models`; `on_event` is called on the loop's thread."""
         return self._run(self._inner.test_models(models, options=options, on_event=on_event))
+
+    def map_curve(
+        self,
+        model: str,
+        *,
+        options: TestOptions | None = None,
+        on_event: EventListener | None = None,
+    ) -> TestResult:
+        """As `AsyncLMStrix.map_curve`; `on_event` is called on the loop's thread."""
+        return self._run(self._inner.map_curve(model, options=options, on_event=on_event))
+
+    def tune(
+        self,
+        model: str,
+        *,
+        gpu_layers: Sequence[int] = (),
+        options: TestOptions | None = None,
+        on_event: EventListener | None = None,
+    ) -> Tuning:
+        """As `AsyncLMStrix.tune`; `on_event` is called on the loop's thread."""
+        return self._run(
+            self._inner.tune(model, gpu_layers=gpu_layers, options=options, on_event=on_event)
+        )
 
     def interrupted_tests(self) -> list[TestResult]:
         """As `AsyncLMStrix.interrupted_tests`."""

@@ -22,7 +22,7 @@ from lmstrix.cli.values import DURATION, TOKENS
 from lmstrix.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lmstrix.async_client import AsyncLMStrix
     from lmstrix.context.options import EventListener, TestOptions
@@ -40,9 +40,13 @@ class Job(NamedTuple):
 
 SECTIONS = {
     "Which models": ("model_option", "every", "chosen", "keywords", "sort", "interrupted"),
-    "How far": ("ctx", "fast", "threshold", "timeout", "budget", "force", "reset", "yes"),
-    "Loading": ("kv_type", "flash", "gpu_layers", "threads", "memory_limit"),
-}
+    "How far": (
+        "ctx", "fast", "curve", "threshold", "timeout", "budget", "force", "reset", "yes",
+    ),
+    "Loading": (
+        "kv_type", "flash", "gpu_layers", "threads", "memory_limit", "tuned", "layers",
+    ),
+}  # fmt: skip
 EXAMPLES = """\
 \b
 Examples:
@@ -51,6 +55,8 @@ Examples:
   lmstrix test --filter 'size:<5GB' --budget 1h
   lmstrix test my-model --ctx 32k           this one size only
   lmstrix test --continue                   take up what was interrupted
+  lmstrix test my-model --curve             quality and speed at every length
+  lmstrix test my-model --tune              compare KV cache types and flash attention
 
 Three limits are found. Loadable: the model loads, really that large. Processable: a prompt that
 fills the context is processed whole. Effective: answers stay as good as at short lengths.
@@ -71,6 +77,7 @@ fills the context is processed whole. Effective: answers stay as good as at shor
 )
 @click.option("--ctx", "-c", type=TOKENS, help="Test this one context size.")
 @click.option("--fast", is_flag=True, help="Leave out the quality part (effective limit).")
+@click.option("--curve", is_flag=True, help="Map quality and speed over prompt lengths as well.")
 @click.option("--threshold", type=TOKENS, help="Never go above this context size.")
 @click.option("--timeout", type=DURATION, help="Longest time for one probe.  [default: 600 s]")
 @click.option("--budget", type=DURATION, help="Longest time for the whole: 30m, 2h.")
@@ -78,6 +85,16 @@ fills the context is processed whole. Effective: answers stay as good as at shor
 @click.option("--reset", is_flag=True, help="Forget what was found before (a backup is taken).")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before --reset.")
 @load_options
+@click.option(
+    "--tune", "tuned", is_flag=True, help="Compare KV cache types, flash attention and offload."
+)
+@click.option(
+    "--tune-layers",
+    "layers",
+    metavar="N,N",
+    callback=lambda _, __, text: parse_layers(text),
+    help="With --tune: these numbers of layers on the GPU too.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done.")
 @format_option()
 @pass_invocation
@@ -95,6 +112,10 @@ def command(invocation: Invocation, /, **given: Any) -> int:
         raise UsageError("--dry-run changes nothing; --reset would.", hint="Leave one of them out.")
     if given["yes"] and not given["reset"]:
         raise UsageError("--yes answers the question of --reset; there is none without it.")
+    if given["tuned"] and given["curve"]:
+        raise UsageError("--tune and --curve are two things.", hint="One after the other.")
+    if given["layers"] and not given["tuned"]:
+        raise UsageError("--tune-layers says what --tune compares.", hint="Add --tune.")
     return invocation.run(_test(invocation, model, given))
 
 
@@ -109,6 +130,7 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
     async with invocation.client() as client:
         jobs = await _jobs(client, model, given)
         if given["dry_run"]:
+            jobs = _tuned_jobs(jobs, given) if given["tuned"] else jobs
             plans = [await client.plan_test(job.name, options=job.options) for job in jobs]
             for plan in plans if given["form"] == "text" else ():
                 terminal.print("\n".join(plan_lines(plan, terminal)))
@@ -117,15 +139,54 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
             return 0
         if given["reset"]:
             _reset(invocation, jobs, given)
+        if given["tuned"]:
+            from lmstrix.cli.tuning_report import tune_all
+
+            return await tune_all(invocation, client, jobs, given)
         results = await _run(invocation, client, jobs, given)
     if len(results) < len(jobs):
         terminal.note(f"note: The budget ended after {len(results)} of {len(jobs)} models.")
     if given["form"] == "text":
         for line in report_lines(results, terminal):
             terminal.print(line)
+        for line in _curve_lines(results) if given["curve"] else ():
+            terminal.print(line)
     else:
         terminal.print(encode(results, given["form"]))
     return _exit_code(results)
+
+
+def _curve_lines(results: Sequence[TestResult]) -> Iterator[str]:
+    from lmstrix.cli.commands.info import curve_lines
+    from lmstrix.registry.layout import one_line
+
+    for result in results:
+        yield ""
+        yield one_line(f"{result.model_key}: quality and speed by prompt length")
+        yield from (f"  {line}" for line in curve_lines(result.curve))
+
+
+def _tuned_jobs(jobs: Sequence[Job], given: Mapping[str, Any]) -> list[Job]:
+    """Each job once for each of the load settings that are compared."""
+    from msgspec.structs import replace
+
+    from lmstrix.context.tune import variants
+
+    return [
+        job._replace(options=replace(job.options, load=load))
+        for job in jobs
+        for load in variants(job.options.load, gpu_layers=given["layers"])
+    ]
+
+
+def parse_layers(text: str | None) -> tuple[int, ...]:
+    """`0,20,99` as numbers. Raises `UsageError`."""
+    pieces = [piece.strip() for piece in (text or "").split(",") if piece.strip()]
+    if not all(piece.isdecimal() for piece in pieces):
+        raise UsageError(
+            f"--tune-layers {text}: expected numbers of layers.", hint="--tune-layers 0,20,99"
+        )
+    return tuple(int(piece) for piece in pieces)
 
 
 def _reset(invocation: Invocation, jobs: Sequence[Job], given: Mapping[str, Any]) -> None:
@@ -224,6 +285,9 @@ async def _one_by_one(
             if left <= 0 and results:
                 break
             options = replace(options, budget_s=left)  # noqa: PLW2901  # the same, held to the rest
+        if given["curve"]:
+            results.append(await client.map_curve(name, options=options, on_event=on_event))
+            continue
         if len(jobs) == 1:  # its error is the command's
             return [await client.test_model(name, options=options, on_event=on_event)]
         results += await client.test_models([name], options=options, on_event=on_event)
