@@ -18,7 +18,8 @@ class CalledFunction(_Body, frozen=True, kw_only=True, omit_defaults=True):
     """The function of a tool call; `arguments` is a JSON object as it was written."""
 
     name: str
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    # A factory, because a default that is Raw has no JSON Schema.
+    arguments: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     index: int | None = None
 
     @property
