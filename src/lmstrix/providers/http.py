@@ -89,6 +89,18 @@ class Whole(msgspec.Struct, frozen=True):
         return self.fields.get("content-type", "").partition(";")[0].strip().lower()
 
 
+class Means(msgspec.Struct, frozen=True, kw_only=True):
+    """The way to a server: what is sent first, how certificates are checked, through what.
+
+    `token` is secret, and so are `fields`, which contain it.
+    """
+
+    fields: Mapping[str, str]
+    token: str
+    tls: ssl.SSLContext | None
+    proxy: str | None
+
+
 class HttpServer:
     """Requests to one server. Its token is read when it is needed and never kept or shown.
 
@@ -114,6 +126,15 @@ class HttpServer:
             if one.root == root:
                 return cls(root, one)
         return cls(root)
+
+    def means(self) -> Means:
+        """How a connection of another protocol gets to this server."""
+        return Means(
+            fields=self._fields(None),
+            token=self._token(),
+            tls=self._tls_context(),
+            proxy=self._proxy(),
+        )
 
     async def get(self, path: str, *, within_s: float = _ANSWER_S) -> Whole:
         """Ask what takes the server no work; what fails in passing is asked again twice.
