@@ -47,6 +47,12 @@ SECTIONS = {
         ("benchmarks/streaming.py", "--part", "rates"),
         "The rate beside the binding's own, with one request and with four at once.",
     ),
+    "providers": Section(
+        "Streaming from servers of others",
+        ("benchmarks/providers.py",),
+        "A fragment through our providers beside the clients of OpenAI and Ollama, from a scripted "
+        "server in the same run; and what it costs to import each.",
+    ),
     "context_search": Section(
         "Searching for what loads",
         ("benchmarks/context_search.py",),

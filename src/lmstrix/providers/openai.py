@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from lmstrix.errors import GenerationError, ProtocolError
 from lmstrix.protocol.events import EventDecoder
 from lmstrix.protocol.openai import models as wire
-from lmstrix.protocol.openai.embeddings import EMBEDDINGS, decode_vectors
 from lmstrix.protocol.openai.errors import error_from
 from lmstrix.protocol.openai.requests import Dialect, encode_request
 from lmstrix.protocol.openai.stream import AnswerDecoder
@@ -317,6 +316,8 @@ class OpenAIProvider(BaseProvider):
         """One vector per text."""
         if not texts:
             return []
+        from lmstrix.protocol.openai.embeddings import EMBEDDINGS, decode_vectors  # noqa: PLC0415  # rarely needed
+
         body = _encode({"model": instance.id, "input": list(texts)})
         whole = await self._http.call("POST", EMBEDDINGS, body)
         if not whole.ok:

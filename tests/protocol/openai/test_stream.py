@@ -195,7 +195,7 @@ def test_calls_that_a_server_numbers_alike_are_told_apart_by_their_ids(index: di
     ]
     items = feed(delta(tool_calls=calls[:1]), delta(tool_calls=calls[1:]))
     assert [item.call for item in items] == [CallPart(0, "a", "a"), CallPart(1, "b", "b")]
-    assert [item.text for item in items] == ['{"é": 1}'] * 2
+    assert [item.text for item in items] == ['{"é":1}'] * 2
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])

@@ -20,20 +20,26 @@ from lmstrix.errors import (
 # vLLM "maximum context length is 4096 tokens. However, you requested 5000 tokens (4990 in the
 # messages", LM Studio "Trying to keep the first 5000 tokens when context the overflows. However,
 # the model is loaded with context length of only 4096 tokens".
-_OVERFLOWS = (
-    re.compile(r"context length (?:is|of)(?: only)? (?P<context>\d+)", re.IGNORECASE),
-    re.compile(r"context (?:size|window|length)|exceed_context_size|context_length_exceeded"),
+# Compiled by the first refusal, which most programs never see.
+_CONTEXT_SIZE = r"context length (?:is|of)(?: only)? (\d+)"
+_OVERFLOW = r"context (?:size|window|length)"
+_OVERFLOW_CODES = ("context_length_exceeded", "exceed_context_size")
+_OVERFLOW_WORDS = (
+    "exceed",
+    "maximum",
+    "overflow",
+    "too long",
+    "too large",
+    "greater than",
+    "requested",
+    "only",
 )
-_PROMPT_SIZES = tuple(  # the first that matches counts
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"\((\d+) (?:in|tokens)",
-        r"requested (\d+)",
-        r"first (\d+)",
-        r"prompt .*?(\d+)",
-    )
+_PROMPT_SIZES = (  # the first that matches counts
+    r"\((\d+) (?:in|tokens)",
+    r"requested (\d+)",
+    r"first (\d+)",
+    r"prompt .*?(\d+)",
 )
-_OVERFLOW_WORDS = ("exceed", "maximum", "overflow", "too long", "too large", "greater than")
 
 
 class ServerError(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -108,25 +114,16 @@ def raised(
 
 def _is_overflow(error: ServerError) -> bool:
     said = f"{error.code or ''} {error.type or ''} {error.message}".lower()
-    if "context_length_exceeded" in said or "exceed_context_size" in said:
+    if any(code in said for code in _OVERFLOW_CODES):
         return True
-    return any(pattern.search(said) for pattern in _OVERFLOWS) and any(
-        word in said for word in (*_OVERFLOW_WORDS, "requested", "only")
-    )
+    return re.search(_OVERFLOW, said) is not None and any(word in said for word in _OVERFLOW_WORDS)
 
 
 def _prompt_size(message: str) -> int | None:
-    matches = (pattern.search(message) for pattern in _PROMPT_SIZES)
+    matches = (re.search(pattern, message, re.IGNORECASE) for pattern in _PROMPT_SIZES)
     return next((int(match[1]) for match in matches if match), None)
 
 
 def _context_size(message: str) -> int | None:
-    match = _OVERFLOWS[0].search(message)
-    return int(match["context"]) if match else None
-
-
-def encode_error(
-    message: str, *, kind: str, code: str | None = None, param: str | None = None
-) -> bytes:
-    """An error response's body as OpenAI has it: all four fields, always."""
-    return _encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    match = re.search(_CONTEXT_SIZE, message, re.IGNORECASE)
+    return int(match[1]) if match else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
@@ -181,7 +180,7 @@ def decode_calls(calls: Iterable[Call]) -> tuple[ToolCall, ...]:
 def arguments_text(arguments: str | dict[str, Any] | None) -> str:
     """The arguments of a call as JSON text, however a server writes them."""
     if isinstance(arguments, dict):
-        return json.dumps(arguments, ensure_ascii=False)
+        return msgspec.json.encode(arguments).decode()
     return arguments or ""
 
 
