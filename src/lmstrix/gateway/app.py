@@ -5,13 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from lmstrix import __version__
 from lmstrix.errors import LMStrixError
+from lmstrix.gateway.describing import describe
 from lmstrix.gateway.guard import Guard
+from lmstrix.gateway.openapi import described
 from lmstrix.gateway.responding import (
     RefusedError,
     answer_http_problem,
@@ -42,6 +45,7 @@ def application(gateway: Gateway) -> ASGIApp:
     routes: list[BaseRoute] = [Route("/health", _health, methods=["GET"])]
     for name in DIALECTS:
         routes += import_module(f"lmstrix.gateway.{name}").routes(gateway)
+    routes.append(described(routes))
     handlers = {
         LMStrixError: answer_problem,
         RefusedError: answer_problem,
@@ -52,5 +56,13 @@ def application(gateway: Gateway) -> ASGIApp:
     return Guard(inner, gateway.options)
 
 
+class Health(msgspec.Struct, frozen=True):
+    """That the gateway is there, and which version of it."""
+
+    status: str
+    version: str
+
+
+@describe("Whether the gateway is there.", answer=Health)
 async def _health(request: Request) -> Response:  # noqa: ARG001  # Starlette passes it
-    return json_response({"status": "ok", "version": __version__})
+    return json_response(Health("ok", __version__))

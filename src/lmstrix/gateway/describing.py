@@ -17,7 +17,8 @@ _ATTRIBUTE = "_lmstrix_description"
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """One operation: a sentence, the types of body and answer, and what a stream consists of.
 
-    `body` and `answer` are types that msgspec knows; absent, there is none, or any JSON.
+    `body` and `answer` are types that msgspec knows; absent, there is none, or any JSON. `kind` is
+    the media type of the answer.
     `stream` is the media type of the streamed form, where there is one, and `event` the type of
     one event or line in it.
     """
@@ -25,6 +26,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     body: object | None = None
     answer: object | None = None
+    kind: str = "application/json"
     stream: str | None = None
     event: object | None = None
 
@@ -34,11 +36,14 @@ def describe(
     *,
     body: object | None = None,
     answer: object | None = None,
+    kind: str = "application/json",
     stream: str | None = None,
     event: object | None = None,
 ) -> Callable[[F], F]:
     """Decorate an endpoint with its description."""
-    description = Description(summary=summary, body=body, answer=answer, stream=stream, event=event)
+    description = Description(
+        summary=summary, body=body, answer=answer, kind=kind, stream=stream, event=event
+    )
 
     def decorate(endpoint: F) -> F:
         setattr(endpoint, _ATTRIBUTE, description)

@@ -51,7 +51,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
     ]
 
 
-@describe("Who listens, in the words that Ollama's programs look for")
+@describe("Who listens, in the words that Ollama's programs look for", kind="text/plain")
 async def _greet(request: Request) -> Response:  # noqa: ARG001  # Starlette passes it
     """`GET /` and `HEAD /`."""
     return PlainTextResponse("Ollama is running")

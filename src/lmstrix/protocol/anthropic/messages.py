@@ -36,7 +36,7 @@ class ToolUseBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use"
 
     id: str
     name: str
-    input: msgspec.Raw | dict[str, Any] = msgspec.Raw(b"{}")
+    input: msgspec.Raw | dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 ContentBlock: TypeAlias = TextBlock | ThinkingBlock | ToolUseBlock
