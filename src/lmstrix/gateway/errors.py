@@ -91,8 +91,18 @@ def error_object(path: str, problem: Problem) -> object:
     if path.startswith("/api/v1"):
         return lmstudio_error(problem)
     if path.startswith("/api/"):
-        return {"error": problem.message}  # Ollama's, and LM Studio's older REST
+        return ollama_error(problem)
     return openai_error(problem)
+
+
+def ollama_error(problem: Problem) -> dict[str, object]:
+    """As Ollama's API and LM Studio's REST v0 have it: `{"error": "…"}`.
+
+    There is no kind in it, so programs look for Ollama's words for a prompt that does not fit.
+    """
+    if problem.kind is Kind.OVERFLOW:
+        return {"error": f"the input length exceeds the context length: {problem.message}"}
+    return {"error": problem.message}
 
 
 _OPENAI_TYPES = {

@@ -31,10 +31,10 @@ async def slow(serve: Serve, slow_file: Path) -> Serving:
 
 
 async def until_users(gateway: Serving, http: httpx2.AsyncClient, *, any_left: bool) -> None:
-    """Return once somebody, or nobody, answers from the instance: long before it would be done."""
+    """Return once somebody, or nobody, answers from the instance: before it would be done."""
     (instance,) = await gateway.gateway.instances()
     stay = gateway.gateway.keeping._residency.named(instance.id)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while bool(stay.users) is not any_left:
             await http.get("/health")
 

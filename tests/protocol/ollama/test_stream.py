@@ -280,6 +280,15 @@ def test_a_tool_call_that_is_no_json_breaks_the_answer_off() -> None:
         written([part, DONE])
 
 
+def test_a_tool_call_that_the_length_has_cut_is_told_as_text() -> None:
+    part = Fragment('{"city', 1, FragmentKind.TOOL_CALL, CallPart(0, "c", "f"))
+    text, last = (
+        json.loads(line) for line in written([part, Stats(stop_reason=StopReason.LENGTH)])
+    )
+    assert text["message"] == {"role": "assistant", "content": '{"city'}
+    assert last["done_reason"] == "length"
+
+
 def test_a_joined_answer_has_everything_at_once() -> None:
     encoder = AnswerEncoder("m", chat=True)
     chance = (TokenLogprob("a", -0.5, (("b", -1.5),)),)

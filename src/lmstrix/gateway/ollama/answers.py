@@ -10,14 +10,13 @@ from msgspec.structs import replace
 
 from lmstrix.errors import LMStrixError, NotFoundError, UnsupportedError, UsageError
 from lmstrix.gateway.describing import describe
-from lmstrix.gateway.errors import problem_of
+from lmstrix.gateway.errors import ollama_error, problem_of
 from lmstrix.gateway.reading import decode_body
 from lmstrix.gateway.responding import Streaming, json_response, until_gone
 from lmstrix.protocol.ollama.durations import keep_alive_s
 from lmstrix.protocol.ollama.messages import (
     ChatRequest,
     DebugInfo,
-    ErrorReply,
     GenerateRequest,
     Reply,
     encode,
@@ -198,7 +197,7 @@ async def _lines(answer: AsyncGenerator[list[Reply], None]) -> AsyncGenerator[by
     except LMStrixError as error:
         if not told:
             raise
-        yield encode(ErrorReply(problem_of(error).message)) + b"\n"
+        yield encode(ollama_error(problem_of(error))) + b"\n"
     finally:
         await answer.aclose()
 

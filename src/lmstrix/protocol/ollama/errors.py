@@ -26,7 +26,7 @@ _OVERFLOW = re.compile(
     r"|input length .*exceed|exceed_context_size",
     re.IGNORECASE,
 )
-_COUNT = re.compile(r"(\d+) tokens")
+_COUNT = re.compile(r"(\d[\d,]*) tokens")
 _NO_MODEL = re.compile(r"model\b.* not found", re.IGNORECASE | re.DOTALL)
 _LACKS = re.compile(r"does not support ([\w ]+)", re.IGNORECASE)
 
@@ -62,7 +62,9 @@ def error_from(body: bytes, *, status: int, model: str = "") -> LMStrixError:
 def raised(said: str, *, partial: str = "") -> GenerationError:
     """The error for what a server says instead of an answer, or where it breaks one off."""
     if _OVERFLOW.search(said):
-        prompt, context = ([int(count) for count in _COUNT.findall(said)] + [0, 0])[:2]
+        prompt, context = (
+            [int(count.replace(",", "")) for count in _COUNT.findall(said)] + [0, 0]
+        )[:2]
         return ContextOverflowError(
             f"The prompt does not fit: {said}",
             prompt_tokens=prompt,

@@ -187,9 +187,3 @@ class EmbeddingsReply(_Body, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to `/api/embeddings`."""
 
     embedding: tuple[float, ...] | None = None
-
-
-class ErrorReply(msgspec.Struct, frozen=True):
-    """The body of a refusal, and the last line of an answer that broke off."""
-
-    error: str

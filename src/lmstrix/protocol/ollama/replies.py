@@ -62,15 +62,17 @@ class AnswerEncoder:
     def finish(self, stats: Stats, *, at: str, total_s: float, load_s: float) -> list[Reply]:
         """The last replies; raises as `feed` does.
 
-        `load_s` is what it took until a loaded model was at hand, `total_s` all of it.
+        `load_s` is what it took until a loaded model was at hand, `total_s` all of it. A tool
+        call that the end of its length has cut is told as the text it is.
         """
-        replies = self._close(at)
+        cut = stats.stop_reason in _LONG
+        replies = self._close(at, cut=cut)
         last = self._reply(at, "")
         replies.append(
             replace(
                 last,
                 done=True,
-                done_reason="length" if stats.stop_reason in _LONG else "stop",
+                done_reason="length" if cut else "stop",
                 total_duration=_nanoseconds(total_s),
                 load_duration=_nanoseconds(load_s),
                 prompt_eval_count=stats.prompt_tokens,
@@ -103,7 +105,7 @@ class AnswerEncoder:
             replies.append(reply)
         return replies
 
-    def _close(self, at: str) -> list[Reply]:
+    def _close(self, at: str, *, cut: bool = False) -> list[Reply]:
         """The tool call under way, if any, whole."""
         call, self._call = self._call, None
         if call is None:
@@ -112,6 +114,8 @@ class AnswerEncoder:
         try:
             msgspec.json.decode(text, type=dict[str, object])
         except (msgspec.DecodeError, UnicodeDecodeError):
+            if cut:
+                return [self._reply(at, text)]
             raise GenerationError(
                 f"The model called {call.name} with arguments that are no JSON object.",
                 hint="Ask again, or allow a longer answer.",
