@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from lmstrix.context.tune import Speed, Tuned, compare, options_text, settings_text, variants
 from lmstrix.results import Limit, TestKey, TestResult, TestStatus, Verdict
 from lmstrix.types import LoadConfig
@@ -72,6 +74,18 @@ def test_what_differs_by_chance_changes_nothing():
     found = compare("tiny", [tuned(OWN, 8000, 50.0), tuned(Q8, 8100, 53.0)])
     assert (found.largest, found.fastest, found.best) == (0, 0, 0)
     assert found.advice[-1] == "Recommended: leave it as it is."
+
+
+def test_reading_the_prompt_counts_as_well_as_writing():
+    slow = Speed(tokens=8000, first_token_s=60.0, answer_per_s=100.0)
+    quick = Speed(tokens=8000, first_token_s=10.0, answer_per_s=80.0)
+    one, other = tuned(OWN, 8000), tuned(Q8, 8000)
+    found = compare(
+        "tiny",
+        [msgspec.structs.replace(one, speed=slow), msgspec.structs.replace(other, speed=quick)],
+    )
+    assert found.fastest == found.best == 1
+    assert "13.2 s for a prompt of 8,000 tokens and 256 of answer" in found.advice[1]
 
 
 def test_less_memory_for_the_same_context_is_said():

@@ -53,29 +53,30 @@ async def tune_all(
     for number, tuning in enumerate(found if given["form"] == "text" else ()):
         if number:
             terminal.print("")
-        for line in tuning_lines(tuning):
+        for line in table_lines(tuning):
+            terminal.print(line)
+        for line in tuning.advice:
             terminal.hang(line)
     return 0 if all(tuning.best is not None for tuning in found) else 1
 
 
-def tuning_lines(tuning: Tuning) -> Iterator[str]:
-    """What was compared as a table, then the advice."""
+def table_lines(tuning: Tuning) -> Iterator[str]:
+    """What was compared, the best marked, and why some could not be."""
     yield one_line(tuning.model_key)
     rows = [_row(one, best=place == tuning.best) for place, one in enumerate(tuning.tried)]
-    header = ("", "Load settings", "Loadable", "Effective", "First token", "Tok/s", "Memory")
+    header = ("Load settings", "", "Loadable", "Effective", "First token", "Tok/s", "Memory")
     yield from table(header, rows, right="llrrrrr")
     for one in tuning.tried:
         if one.why_not:
             yield one_line(f"{settings_text(one.load)}: {one.why_not}")
-    yield from tuning.advice
 
 
 def _row(one: Tuned, *, best: bool) -> tuple[str, ...]:
     result, speed = one.result, one.speed
     rate = speed.answer_per_s if speed is not None else None
     return (
-        "*" if best else " ",
         settings_text(one.load),
+        "best" if best else "",
         limit_text(result.loadable if result is not None else _UNTESTED),
         limit_text(result.effective if result is not None else _UNTESTED),
         duration(speed.first_token_s if speed is not None else None),

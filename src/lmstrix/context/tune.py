@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 KV_TYPES = ("q8_0", "q4_0")
 AS_LARGE = 0.02  # contexts closer than this are one: the search ends within 1 % of each
 AS_FAST = 0.1  # single measurements differ by so much without a reason
+ANSWER_TOKENS = 256  # of a request by which speeds are compared
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +47,12 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
         return (self.result.usable_tokens or 0) if self.result is not None else 0
 
     @property
-    def answer_per_s(self) -> float:
-        """Tokens written per second; 0 where that was not measured."""
-        return (self.speed.answer_per_s or 0.0) if self.speed is not None else 0.0
+    def request_s(self) -> float:
+        """Seconds for reading the prompt and writing `ANSWER_TOKENS`; endless if not measured."""
+        speed = self.speed
+        if speed is None or not speed.answer_per_s:
+            return math.inf
+        return (speed.first_token_s or 0.0) + ANSWER_TOKENS / speed.answer_per_s
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,9 +154,9 @@ def _largest(tried: Sequence[Tuned], places: Sequence[int]) -> int:
 
 
 def _fastest(tried: Sequence[Tuned], places: Sequence[int]) -> int:
-    """The one that writes fastest; the first of those that are as fast."""
-    most = max(tried[place].answer_per_s for place in places)
-    return next(p for p in places if tried[p].answer_per_s >= most * (1 - AS_FAST))
+    """The one whose request takes least time; the first of those that are as fast."""
+    least = min(tried[place].request_s for place in places)
+    return next(p for p in places if tried[p].request_s * (1 - AS_FAST) <= least)
 
 
 def _advice(
@@ -165,12 +170,15 @@ def _advice(
     else:
         said.append(f"The largest context, {most:,} tokens, comes with {_name(tried[largest])}.")
     quick = tried[fastest]
-    if quick.speed is not None and quick.answer_per_s:
-        rate = f"{quick.answer_per_s:,.0f} tokens/s behind a prompt of {quick.speed.tokens:,}"
+    if quick.speed is not None and quick.request_s < math.inf:
+        took = (
+            f"{quick.request_s:,.1f} s for a prompt of {quick.speed.tokens:,} tokens and"
+            f" {ANSWER_TOKENS} of answer"
+        )
         if fastest == 0:
-            said.append(f"None is clearly faster than {_name(quick)} ({rate}).")
+            said.append(f"None is clearly faster than {_name(quick)}: {took}.")
         else:
-            said.append(f"The fastest, {rate}, comes with {_name(quick)}.")
+            said.append(f"The fastest is {_name(quick)}: {took}.")
     said += _memory_advice(tried, large)
     options = options_text(tried[best].load)
     if best == 0 or not options:

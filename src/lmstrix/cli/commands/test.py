@@ -160,7 +160,7 @@ def _curve_lines(results: Sequence[TestResult]) -> Iterator[str]:
     from lmstrix.cli.commands.info import curve_lines
     from lmstrix.registry.layout import one_line
 
-    for result in results:
+    for result in (result for result in results if result.curve):
         yield ""
         yield one_line(f"{result.model_key}: quality and speed by prompt length")
         yield from (f"  {line}" for line in curve_lines(result.curve))
