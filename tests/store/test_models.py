@@ -126,7 +126,7 @@ def test_an_entry_shows_the_newest_test_that_ended_before_one_that_did_not(
     assert store.entry("embedded", "local", "tiny").result == done
 
 
-def test_a_result_with_the_usual_kv_cache_is_shown_before_one_with_another(
+def test_a_result_with_the_usual_load_settings_is_shown_before_one_with_others(
     store: Store, make: Any
 ) -> None:
     listed(store, make.model("tiny"))
@@ -134,6 +134,8 @@ def test_a_result_with_the_usual_kv_cache_is_shown_before_one_with_another(
     only = store.begin_test(make.result(make.key(load=quantized), status=TestStatus.COMPLETED))
     assert store.entry("embedded", "local", "tiny").result.id == only
     usual = store.begin_test(make.result(status=TestStatus.COMPLETED))
+    slow = make.key(load=LoadConfig(flash_attention=False))
+    store.begin_test(make.result(slow, status=TestStatus.COMPLETED))
     store.begin_test(make.result(make.key(load=quantized), status=TestStatus.COMPLETED))
     store.begin_test(make.result())
     assert store.entry("embedded", "local", "tiny").result.id == usual

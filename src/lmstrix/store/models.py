@@ -20,7 +20,8 @@ _ENTRY = """
     SELECT m.id, m.data, m.added_at, m.seen_at, m.missing_since, m.legacy,
            (SELECT t.data FROM tests t
             WHERE t.identity = m.subject AND t.provider = m.provider AND t.machine = ?
-            ORDER BY t.settled DESC, t.kv_types IN ('/', 'f16/f16') DESC, t.id DESC LIMIT 1)
+            ORDER BY t.settled DESC, t.kv_types IN ('/', 'f16/f16') DESC,
+                     CAST(t.load AS TEXT) = '{}' DESC, t.id DESC LIMIT 1)
     FROM models m
 """
 
@@ -42,8 +43,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model with what is known of it.
 
     `seen_at` is `None` for a model only known from an import. `result` is its newest test on
-    this machine and provider that ran to its end, else its newest test; one with the KV cache
-    that a model is loaded with unasked comes before others.
+    this machine and provider that ran to its end, else its newest test; one with the KV cache,
+    then one with all settings, that a model is loaded with unasked comes before others.
     """
 
     model: Model
