@@ -49,6 +49,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     supports_load_progress: bool = False
     supports_prompt_progress: bool = False
     supports_tokenization: bool = False
+    supports_detokenization: bool = False
     supports_templates: bool = False
     supports_sampling_defaults: bool = False
     supports_memory: bool = False

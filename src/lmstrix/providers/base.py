@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmstrix.providers import Relay
     from lmstrix.types import (
         Instance,
+        Listing,
         LoadConfig,
         Model,
         ProgressListener,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class BaseProvider:
     """A provider that can do nothing yet; a class of its own adds what its server can.
 
-    Left to the class: `name`, `server`, `connect`, `at`, `list_models` and `stream`.
+    Left to the class: `name`, `server`, `connect` and `at`.
     """
 
     name: ClassVar[str]
@@ -37,6 +38,7 @@ class BaseProvider:
     dialects: ClassVar[frozenset[str]] = frozenset()
     server: str
     expected: bool = True
+    _described: Mapping[str, Model] = {}
 
     @property
     def engine(self) -> str:
@@ -147,6 +149,25 @@ class BaseProvider:
         ):
             if wanted and not can:
                 self.refuse(what)
+
+    async def check_model(self, instance: Instance, request: Request) -> None:
+        """As `check`, by what the instance's own model can do.
+
+        The models are only listed, once, for a request of which some models are not capable.
+        """
+        self.check(request)
+        pictures = any(message.images for message in request.messages)
+        if not (pictures or request.tools or request.think):
+            return
+        if instance.model_key not in self._described:
+            listing = await self.list_models()
+            self._described = {model.key: model for model in listing.models}
+        if (model := self._described.get(instance.model_key)) is not None:
+            self.check(request, await self.capabilities_of(model))
+
+    async def list_models(self, *, known: Sequence[Model] = ()) -> Listing:  # noqa: ARG002
+        """Refused: what is there is not told."""
+        self.refuse("list models")
 
     def refuse(self, what: str) -> NoReturn:
         """Raise the `UnsupportedError` for something this provider cannot do."""

@@ -105,6 +105,7 @@ class EmbeddedProvider(BaseProvider):
         supports_prompt_progress=True,
         supports_embeddings=True,
         supports_tokenization=True,
+        supports_detokenization=True,
         supports_templates=True,
         supports_memory=True,
         supports_memory_limit=True,

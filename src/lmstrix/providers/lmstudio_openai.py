@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from lmstrix.config import Places, Settings
     from lmstrix.providers.http import Whole
-    from lmstrix.types import ProgressListener
+    from lmstrix.types import ProgressListener, Request
 
 _T = TypeVar("_T")
 
@@ -72,6 +72,9 @@ class LMStudioProvider(OpenAIProvider):
     async def _know(self) -> Said:
         """The user or the greeting said what it is."""
         return Said(kinds=LMSTUDIO, dialect=Dialect.LMSTUDIO)
+
+    async def _check(self, instance: Instance, request: Request) -> None:
+        await self.check_model(instance, request)
 
     async def capabilities_of(self, model: Model) -> Capabilities:
         """What LM Studio says that the model can do."""

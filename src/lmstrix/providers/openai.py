@@ -126,6 +126,7 @@ class OpenAIProvider(BaseProvider):
                 supports_vision=props is None or props.modalities.vision,
                 supports_grammar=True,
                 supports_tokenization=True,
+                supports_detokenization=True,
                 supports_templates=True,
                 supports_sampling_defaults=True,
                 supports_prompt_progress=True,
@@ -192,8 +193,7 @@ class OpenAIProvider(BaseProvider):
         Closing the generator closes the connection, which cancels on the server. A stream that
         fails before its first fragment is asked for once more in one piece.
         """
-        await self._know()
-        self.check(request, self._able())
+        await self._check(instance, request)
         answer = self._decoder(instance, request)
         batches = self._batches(self.wire_request(instance, request), answer)
         begun = False
@@ -237,6 +237,10 @@ class OpenAIProvider(BaseProvider):
             yield answer.close()
             if not answer.done:
                 raise ConnectionResetError("it has no end")
+
+    async def _check(self, instance: Instance, request: Request) -> None:  # noqa: ARG002  # of each model it tells little
+        await self._know()
+        self.check(request, self._able())
 
     async def _in_one_piece(self, instance: Instance, request: Request) -> list[StreamItem]:
         path, body = self._encode(instance, request, stream=False)

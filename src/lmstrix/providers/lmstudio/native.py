@@ -275,7 +275,7 @@ class LMStudioNativeProvider(BaseProvider):
 
         Closing the generator tells the server to stop. Pictures are sent beforehand.
         """
-        self.check(request)
+        await self.check_model(instance, request)
         answer = Answer(instance)
         try:
             with self._told(answer):
