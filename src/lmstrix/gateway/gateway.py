@@ -68,7 +68,7 @@ class Gateway:
         self._read_at: float | None = None
         self._scanned_at: float | None = None
         self._scanning = asyncio.Lock()
-        self.keeping = Keeping(self._open, options, self._sized)
+        self.keeping = Keeping(self._open, options, self.sized)
 
     async def __aenter__(self) -> Self:
         await self.scan()
@@ -246,7 +246,7 @@ class Gateway:
         async with self.hold(name) as held:
             return await held.session.count_prompt(held.instance, request)
 
-    def _sized(self, entry: Entry, config: LoadConfig) -> LoadConfig:
+    def sized(self, entry: Entry, config: LoadConfig) -> LoadConfig:
         """`config` with the context to load: the tested limit, else what should fit."""
         model = entry.model
         if config.context_tokens is not None:

@@ -94,7 +94,8 @@ class Guard:
             receive = Intake(
                 receive, most_bytes=limits.max_body_bytes, within_s=limits.body_timeout_s
             ).receive
-        counted = scope["path"] not in _NOT_COUNTED
+        # A WebSocket stays open between requests; what runs in it is limited where it is served.
+        counted = scope["type"] == "http" and scope["path"] not in _NOT_COUNTED
         self._active += counted
         try:
             with come_through(hops + 1):

@@ -135,6 +135,8 @@ async def serving(client: AsyncLMStrix, options: GatewayOptions) -> AsyncGenerat
                 application(gateway),
                 http=_Protocol,
                 ws="websockets-sansio",
+                ws_max_size=options.max_body_bytes,
+                ws_per_message_deflate=False,  # fragments are too small to gain by it
                 lifespan="off",
                 access_log=False,
                 log_config=None,

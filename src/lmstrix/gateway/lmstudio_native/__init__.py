@@ -1,7 +1,7 @@
 """LM Studio's native protocol: one WebSocket per namespace, for its SDKs and its `lms`.
 
 - `connection`: one socket, from the handshake to its end; `clients`: who may come in.
-- `models`: what is loaded, loads, tokens, vectors; `predictions`: answers.
+- `models`, `loading`: what is loaded, tokens, vectors; loads. `predictions`: answers.
 - `system`, `files`, `repository`, `plugins`, `logs`: the other namespaces.
 - `infos`, `questions`, `telling`, `failures`: pure; between LM Studio's words and ours.
 """
@@ -15,6 +15,7 @@ from starlette.routing import WebSocketRoute
 from lmstrix.gateway.lmstudio_native.clients import Clients
 from lmstrix.gateway.lmstudio_native.connection import Handlers, NativeSocket
 from lmstrix.gateway.lmstudio_native.files import Files
+from lmstrix.gateway.lmstudio_native.loading import Loading
 from lmstrix.gateway.lmstudio_native.logs import Logs
 from lmstrix.gateway.lmstudio_native.models import Models
 from lmstrix.gateway.lmstudio_native.plugins import Plugins
@@ -39,6 +40,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
     models = Models(gateway)
     for room in (
         models,
+        Loading(gateway, models),
         Predictions(models, files, logs),
         System(gateway),
         files,

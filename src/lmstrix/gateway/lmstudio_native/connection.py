@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _HANDSHAKE_S = 10.0
+_MOST_TASKS = 4096  # of one connection at a time
 _REFUSED = 1008  # policy violation, RFC 6455 section 7.4.1
 
 
@@ -185,9 +186,15 @@ class _Connection:
             if (channel := self._channels.get(event.channel_id)) is not None:
                 channel.take(event.message)
         elif isinstance(event, Called):
-            self._start(self._answer(event))
+            if self._is_busy():
+                await self._write(self._wire.fail(event.call_id, _BUSY))
+            else:
+                self._start(self._answer(event))
         elif isinstance(event, Opened):
-            self._start(self._serve(event))
+            if self._is_busy():
+                await self._write(self._wire.close_with(event.channel_id, _BUSY))
+            else:
+                self._start(self._serve(event, self._new_channel(event.channel_id)))
         elif isinstance(event, Reply):
             await self._write(event.frame)
         elif isinstance(event, Hello):
@@ -204,6 +211,9 @@ class _Connection:
         self._clients.enter(auth)
         await self._write(self._wire.accept())
         return True
+
+    def _is_busy(self) -> bool:
+        return len(self._tasks) >= _MOST_TASKS
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -226,14 +236,18 @@ class _Connection:
             frame = self._wire.result(event.call_id, msgspec.UNSET if nothing else result)
         await self._write(frame)
 
-    async def _serve(self, event: Opened) -> None:
-        assert self._auth is not None
-        number = event.channel_id
+    def _new_channel(self, number: int) -> OpenChannel:
+        """Made at once: the client's next frame may be a message on it."""
 
         async def send(message: Any) -> None:
             await self._write(self._wire.send(number, message))
 
         channel = self._channels[number] = OpenChannel(send)
+        return channel
+
+    async def _serve(self, event: Opened, channel: OpenChannel) -> None:
+        assert self._auth is not None
+        number = event.channel_id
         serve = self._handlers.server_for(self._namespace, event.endpoint)
         try:
             await serve(self._auth, event.parameter, channel)
@@ -261,6 +275,10 @@ class _Connection:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
 
+_BUSY = SerializedLMSExtendedError(
+    title=f"This connection has {_MOST_TASKS} calls and channels open already.",
+    suggestion="Wait for some of them.",
+)
 _OURS = SerializedLMSExtendedError(title="This is a fault in LMStrix; its log says more.")
 
 

@@ -1,4 +1,4 @@
-"""The namespaces `llm` and `embedding`, but for predictions: what is loaded, loads, tokens."""
+"""What is loaded, in the namespaces `llm` and `embedding`: facts, tokens, vectors."""
 
 from __future__ import annotations
 
@@ -6,56 +6,42 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmstrix.errors import UnsupportedError
 from lmstrix.gateway.lmstudio_facts import domain_of, is_embedding
 from lmstrix.gateway.lmstudio_native.failures import (
-    InstanceExistsError,
     NoInstanceError,
-    WrongDomainError,
 )
 from lmstrix.gateway.lmstudio_native.infos import (
     Loaded,
     choose,
     instance_info,
     load_config_fields,
-    model_info,
     reference_of,
 )
 from lmstrix.protocol.lmstudio import endpoints
 from lmstrix.protocol.lmstudio.config import Fields
 from lmstrix.protocol.lmstudio.models import (
-    MemoryEstimate,
-    ModelQuery,
     ModelSpecifierQuery,
-    ModelUsage,
 )
-from lmstrix.protocol.lmstudio.parameters import Embedding, LoadMessage, TokenCount, Tokens
-from lmstrix.protocol.lmstudio.settings import read_load_config, sampling_fields
-from lmstrix.types import Instance, Phase, Progress, Sampling
+from lmstrix.protocol.lmstudio.parameters import Embedding, TokenCount, Tokens
+from lmstrix.protocol.lmstudio.settings import sampling_fields
+from lmstrix.types import Instance, Progress, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from lmstrix.gateway.gateway import Gateway, Held
-    from lmstrix.gateway.lmstudio_native.connection import Answer, Handlers, OpenChannel
+    from lmstrix.gateway.lmstudio_native.connection import Answer, Handlers
     from lmstrix.protocol.lmstudio.envelopes import Auth
     from lmstrix.protocol.lmstudio.models import ModelInstanceInfo, ModelSpecifier
     from lmstrix.protocol.lmstudio.parameters import (
         EmbedParameter,
-        EstimateParameter,
-        GetOrLoadParameter,
-        LoadModelParameter,
         ModelInfoParameter,
         SpecifierParameter,
         TextParameter,
-        UnloadParameter,
     )
-    from lmstrix.store import Entry
-    from lmstrix.types import LoadConfig, Model
+    from lmstrix.types import Model
 
     Steps = asyncio.Queue[Progress | Instance | None]
 
@@ -75,27 +61,21 @@ class Models:
         self._gateway = gateway
         self._used_at: dict[str, float] = {}  # by instance id, Unix seconds
         self._states: dict[str, Counter[str]] = {}  # by instance id, what is being done
+        self._room = asyncio.Semaphore(gateway.options.max_requests)
 
     def register(self, handlers: Handlers) -> None:
         """Answer the calls and channels of both namespaces."""
         for namespace in endpoints.MODEL_NAMESPACES:
             for endpoint, answer in (
-                (endpoints.UNLOAD_MODEL, self._unload),
                 (endpoints.LIST_LOADED, self._list_loaded),
                 (endpoints.GET_MODEL_INFO, self._get_model_info),
                 (endpoints.GET_LOAD_CONFIG, self._get_load_config),
                 (endpoints.GET_BASE_PREDICTION_CONFIG, self._get_base_config),
                 (endpoints.GET_PROCESSING_STATE, self._get_processing_state),
-                (endpoints.ESTIMATE_USAGE, self._estimate),
                 (endpoints.TOKENIZE, self._tokenize),
                 (endpoints.COUNT_TOKENS, self._count_tokens),
             ):
-                handlers.answer(endpoint, _in(namespace, answer), namespace=namespace)
-            for channel, serve in (
-                (endpoints.LOAD_MODEL, self._load_model),
-                (endpoints.GET_OR_LOAD, self._get_or_load),
-            ):
-                handlers.serve(channel, partial(serve, namespace), namespace=namespace)
+                handlers.answer(endpoint, in_namespace(namespace, answer), namespace=namespace)
         handlers.answer(endpoints.EMBED_STRING, self._embed)
 
     # Which instance
@@ -139,13 +119,13 @@ class Models:
 
     @asynccontextmanager
     async def hold(self, loaded: Loaded, state: str) -> AsyncGenerator[Held, None]:
-        """Keep that instance while something is done with it."""
+        """Keep that instance while something is done with it, once there is room for one more."""
         chosen = loaded.instance
         states = self._states.setdefault(chosen.id, Counter())
         states[state] += 1
         self._used_at[chosen.id] = time.time()
         try:
-            async with self._gateway.hold(chosen.id) as held:
+            async with self._room, self._gateway.hold(chosen.id) as held:
                 yield held
         finally:
             states[state] -= 1
@@ -155,6 +135,11 @@ class Models:
         """Whether that very copy is loaded no more."""
         wanted = reference_of(loaded.instance)
         return all(reference_of(one) != wanted for one in await self._gateway.instances())
+
+    def forget(self, instance_id: str) -> None:
+        """It was unloaded."""
+        self._used_at.pop(instance_id, None)
+        self._states.pop(instance_id, None)
 
     def info(self, loaded: Loaded) -> ModelInstanceInfo:
         """The instance as clients are told of it."""
@@ -207,123 +192,6 @@ class Models:
         waiting = sum(states[state] for state in busy) - loaded.instance.parallel
         return {"status": busy[0] if busy else IDLE, "queued": max(0, waiting)}
 
-    # Loading and unloading
-
-    async def _load_model(
-        self, namespace: str, auth: Auth, parameter: LoadModelParameter, channel: OpenChannel
-    ) -> None:
-        entry = await self._entry(parameter.model_key, namespace)
-        await channel.send(LoadMessage(type="resolved", info=model_info(entry.model)))
-        wanted = parameter.identifier
-        if wanted is not None and wanted in {one.instance.id for one in await self.loaded()}:
-            raise InstanceExistsError(wanted)
-
-        def load(steps: Steps) -> Awaitable[Instance]:
-            return self._gateway.load(
-                parameter.model_key,
-                read_load_config(parameter.load_config_stack.collapse()),
-                instance_id=wanted or self._alias(parameter.model_key),
-                ttl_s=_seconds(parameter.ttl_ms),
-                on_progress=steps.put_nowait,
-            )
-
-        async def tell() -> None:
-            instance = await _stepwise(load, lambda step: _tell_progress(channel, "progress", step))
-            info = self.info(Loaded(instance, entry))
-            await channel.send(LoadMessage(type="success", info=info))
-
-        await channel.until("cancel", tell())
-
-    def _alias(self, name: str) -> str | None:
-        """What an instance is called that was asked for by an alias, if that is free."""
-        plain = name in self._gateway.options.aliases
-        return name if plain and name not in self._gateway.keeping.own_ids() else None
-
-    async def _get_or_load(
-        self, namespace: str, auth: Auth, parameter: GetOrLoadParameter, channel: OpenChannel
-    ) -> None:
-        name = parameter.identifier
-        specifier = ModelSpecifierQuery(query=ModelQuery(identifier=name))
-        try:
-            there = await self.find(specifier, namespace)
-        except NoInstanceError:
-            pass
-        else:
-            async with self.hold(there, IDLE):
-                await channel.send(LoadMessage(type="alreadyLoaded", info=self.info(there)))
-            return
-        entry = await self._entry(name, namespace)
-        began_at = time.time()
-        started = False
-
-        async def start() -> None:
-            nonlocal started
-            if not started:
-                started = True
-                await channel.send(
-                    LoadMessage(
-                        type="startLoading",
-                        identifier=entry.model.key,
-                        info=model_info(entry.model),
-                    )
-                )
-
-        async def tell_step(step: Progress | Instance) -> None:
-            if isinstance(step, Instance):
-                await channel.send(
-                    LoadMessage(type="unloadingOtherJITModel", info=await self._evicted(step))
-                )
-            else:
-                await start()
-                await _tell_progress(channel, "loadProgress", step)
-
-        async def hold(steps: Steps) -> Instance:
-            async with self._gateway.hold(
-                name,
-                config=read_load_config(parameter.load_config_stack.collapse()),
-                ttl_s=_seconds(parameter.load_ttl_ms),
-                on_progress=steps.put_nowait,
-                on_evict=steps.put_nowait,
-            ) as held:
-                return held.instance
-
-        async def tell() -> None:
-            instance = await _stepwise(hold, tell_step)
-            info = self.info(Loaded(instance, entry))
-            if not started and instance.loaded_at < began_at:
-                await channel.send(LoadMessage(type="alreadyLoaded", info=info))
-                return
-            await start()
-            await channel.send(LoadMessage(type="loadSuccess", info=info))
-
-        await channel.until("cancel", tell())
-
-    async def _evicted(self, instance: Instance) -> ModelInstanceInfo:
-        """An instance that makes room, while it still is one."""
-        return self.info(Loaded(instance, await self._gateway.find(instance.model_key)))
-
-    async def _unload(self, namespace: str, parameter: UnloadParameter) -> None:
-        loaded = await self.loaded()
-        if parameter.identifier not in {one.instance.id for one in loaded}:
-            raise NoInstanceError(parameter.identifier, loaded=[one.instance.id for one in loaded])
-        await self._gateway.unload(parameter.identifier)
-        self._used_at.pop(parameter.identifier, None)
-        self._states.pop(parameter.identifier, None)
-
-    async def _entry(self, name: str, namespace: str) -> Entry:
-        """The model of that name in that namespace."""
-        entry = await self._gateway.find(name)
-        if domain_of(entry.model) != namespace:
-            raise WrongDomainError(entry.model.key, domain_of(entry.model), namespace)
-        return entry
-
-    async def _estimate(self, namespace: str, parameter: EstimateParameter) -> ModelUsage:
-        entry = await self._entry(parameter.model_key, namespace)
-        config = self._gateway._sized(  # noqa: SLF001  # of the same house
-            entry, read_load_config(parameter.load_config_stack.collapse())
-        )
-        return await asyncio.to_thread(_estimate, entry.model, config)
-
     # Tokens and vectors
 
     async def _tokenize(self, namespace: str, parameter: TextParameter) -> Tokens:
@@ -349,62 +217,10 @@ class Models:
         return Embedding(embedding=list(vectors[0]))
 
 
-async def _stepwise(
-    load: Callable[[Steps], Awaitable[Instance]],
-    tell: Callable[[Progress | Instance], Awaitable[None]],
-) -> Instance:
-    """The instance that `load` gives; `tell` is told of each step that it puts into the queue."""
-    steps: Steps = asyncio.Queue()
-    loading = asyncio.ensure_future(load(steps))
-    loading.add_done_callback(lambda _: steps.put_nowait(None))
-    try:
-        while (step := await steps.get()) is not None:
-            await tell(step)
-        return await loading
-    finally:
-        loading.cancel()
-        await asyncio.wait([loading])
-
-
-async def _tell_progress(channel: OpenChannel, kind: str, step: Progress | Instance) -> None:
-    if isinstance(step, Progress) and step.phase is Phase.LOAD and step.fraction is not None:
-        await channel.send(LoadMessage(type=kind, progress=step.fraction))
-
-
-def _estimate(model: Model, config: LoadConfig) -> ModelUsage:
-    """What the memory model says of a load, and whether this machine has that much now."""
-    from lmstrix.context.fit import machine_memory  # noqa: PLC0415  # only an estimate needs these
-    from lmstrix.gguf import MemoryModel, read_header  # noqa: PLC0415
-
-    if model.path is None or model.format != "gguf":
-        raise UnsupportedError(f"{model.key} has no GGUF file to read, so nothing can be said.")
-    memory = MemoryModel(read_header(Path(model.path)))
-    need = memory.need(config)
-    context = need.kv_bytes + need.recurrent_bytes + need.checkpoint_bytes
-    weights = need.total_bytes - context
-    on_gpu = config.gpu_layers not in (None, 0)
-    return ModelUsage(
-        memory=MemoryEstimate(
-            confidence="high" if memory.confidence in _CONFIDENT else "low",
-            model_vram_bytes=weights if on_gpu else 0,
-            context_vram_bytes=context if on_gpu else 0,
-            total_vram_bytes=need.total_bytes if on_gpu else 0,
-            model_bytes=weights,
-            context_bytes=context,
-            total_bytes=need.total_bytes,
-        ),
-        passes_guardrails=need.total_bytes <= machine_memory().budget_bytes,
-    )
-
-
-def _in(namespace: str, answer: Callable[[str, Any], Awaitable[Any]]) -> Answer:
+def in_namespace(namespace: str, answer: Callable[[str, Any], Awaitable[Any]]) -> Answer:
     """A call that needs to know its namespace and not who asks."""
 
     async def call(auth: Auth, parameter: Any) -> Any:  # the shape of all
         return await answer(namespace, parameter)
 
     return call
-
-
-def _seconds(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
