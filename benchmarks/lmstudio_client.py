@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 HERE = Path(__file__).resolve()
 FRAGMENTS = 5000
@@ -52,8 +52,12 @@ INFO = {
 
 
 def frame(message: Any) -> bytes:
-    """A server's WebSocket frame."""
-    data = json.dumps(message, separators=(",", ":")).encode()
+    """A server's WebSocket frame of a message."""
+    return packed(json.dumps(message, separators=(",", ":")).encode())
+
+
+def packed(data: bytes) -> bytes:
+    """A server's WebSocket frame of a text."""
     if len(data) < 126:
         return bytes((0x81, len(data))) + data
     if len(data) < 65536:
@@ -93,6 +97,19 @@ class Server(asyncio.Protocol):
     """One connection; answers without looking at more than it must."""
 
     vector = tuple(0.123456789 + index for index in range(DIMENSIONS))
+    # Each answer in two halves, between which the number of the call belongs.
+    results: ClassVar[dict[str, tuple[bytes, bytes]]] = {
+        endpoint: (
+            b'{"type":"rpcResult","callId":',
+            b',"result":' + json.dumps(result, separators=(",", ":")).encode() + b"}",
+        )
+        for endpoint, result in (
+            ("embedString", {"embedding": vector}),
+            ("listLoaded", [INFO]),
+            ("getModelInfo", INFO),
+            ("countTokens", {"tokenCount": 3}),
+        )
+    }
 
     def __init__(self) -> None:
         self.buffer = b""
@@ -175,14 +192,8 @@ class Server(asyncio.Protocol):
             self.first = False
             self.write(frame({"success": True}))
         elif message["type"] == "rpcCall":
-            results = {
-                "embedString": {"embedding": self.vector},
-                "listLoaded": [INFO],
-                "getModelInfo": INFO,
-                "countTokens": {"tokenCount": 3},
-            }
-            result = results[message["endpoint"]]
-            self.write(frame({"type": "rpcResult", "callId": message["callId"], "result": result}))
+            number = str(message["callId"]).encode()
+            self.write(packed(number.join(self.results[message["endpoint"]])))
         elif message["type"] == "channelCreate":
             text = message["creationParameter"]["history"]["messages"][0]["content"][0]["text"]
             self.write(answer(message["channelId"], int(text)))

@@ -285,6 +285,8 @@ class ScriptedServer:
             self.port = server.sockets[0].getsockname()[1]
             self._started.set()
             await self._stop.wait()
+            for one in tuple(self._sockets):  # a client that is idle would say goodbye late
+                one.transport.abort()
 
     def _process(self, socket: Socket, request: Request) -> Response | None:
         self.requests.append(request)
@@ -423,7 +425,9 @@ DEFAULTS: dict[str, Handler] = {
         }
     ),
     "searchModels": _answers(
-        lambda _: {"results": [{"name": "Tiny", "identifier": {"type": "catalog", "identifier": "t"}}]}
+        lambda _: {
+            "results": [{"name": "Tiny", "identifier": {"type": "catalog", "identifier": "t"}}]
+        }
     ),
     "getModelDownloadOptions": _answers(
         lambda _: {

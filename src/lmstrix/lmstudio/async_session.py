@@ -137,8 +137,9 @@ class AsyncSession:
     ) -> Any:
         """Follow a load or a download to its end. Interrupted, it is cancelled on the server."""
         limit_s = (timeouts or self._client.timeouts).load_s
-        with _unless(cancel):
-            socket, inbox = await self.open(channel, parameter, work.notice)
+        if cancel is not None:
+            cancel.check()
+        socket, inbox = await self.open(channel, parameter, work.notice)
         async with _cancelling(work, socket, inbox, cancel):
             while not work.finished:
                 await socket.wait(inbox, limit_s)
@@ -206,10 +207,6 @@ async def _collect(
     answers[at] = read_result(rpc, inbox.items.popleft())
 
 
-def _unless(cancel: Cancellation | None) -> Any:
-    return nullcontext() if cancel is None else cancel.during(lambda: None)
-
-
 @asynccontextmanager
 async def _cancelling(
     work: Loading | Downloading, socket: AsyncSocket, inbox: Inbox, cancel: Cancellation | None
@@ -220,7 +217,11 @@ async def _cancelling(
         work.cancelled = True
         socket.send(inbox, CANCEL)
 
-    with nullcontext() if cancel is None else cancel.during(send_cancel):
+    def send_from_elsewhere() -> None:
+        if not socket.loop.is_closed():
+            socket.loop.call_soon_threadsafe(send_cancel)
+
+    with nullcontext() if cancel is None else cancel.during(send_from_elsewhere):
         try:
             yield
         finally:

@@ -59,14 +59,15 @@ class AsyncPredictionStream:
         if self._started:
             raise LMStudioRuntimeError("Prediction request has already been sent.")
         prediction = self._prediction
-        if prediction.wishes.cancel is not None:
-            self._resources.enter_context(
-                prediction.wishes.cancel.during(self._cancel_from_elsewhere)
-            )
+        cancel = prediction.wishes.cancel
+        if cancel is not None:
+            cancel.check()
         self._socket, self._inbox = await self._session.open(
             PREDICT, prediction.request(self._specifier), prediction.notice
         )
         self._started = True
+        if cancel is not None:
+            self._resources.enter_context(cancel.during(self._cancel_from_elsewhere))
 
     async def aclose(self) -> None:
         """End the answer; where it is not whole it is cancelled on the server."""

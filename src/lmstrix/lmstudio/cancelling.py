@@ -35,17 +35,20 @@ class Cancellation:
         for action in actions:
             action()
 
+    def check(self) -> None:
+        """Raise `LMStudioCancelledError` where it was wished already: nothing is to begin."""
+        if self._cancelled:
+            raise LMStudioCancelledError("It was cancelled before it began.")
+
     @contextmanager
     def during(self, action: Callable[[], None]) -> Iterator[None]:
-        """Within the block, have `action` called when it is wished.
-
-        Raises `LMStudioCancelledError` where it was wished already.
-        """
+        """Within the block, have `action` called when it is wished; at once where it was."""
         with self._lock:
-            if self._cancelled:
-                raise LMStudioCancelledError("It was cancelled before it began.")
             self._actions.append(action)
+            already = self._cancelled
         try:
+            if already:
+                action()
             yield
         finally:
             with self._lock:

@@ -135,8 +135,9 @@ class SyncSession:
     ) -> Any:
         """Follow a load or a download to its end. Interrupted, it is cancelled on the server."""
         limit_s = (timeouts or self._client.timeouts).load_s
-        with _unless(cancel):
-            socket, inbox = self.open(channel, parameter, work.notice)
+        if cancel is not None:
+            cancel.check()
+        socket, inbox = self.open(channel, parameter, work.notice)
         with _cancelling(work, socket, inbox, cancel):
             while not work.finished:
                 socket.wait(inbox, limit_s)
@@ -193,10 +194,6 @@ def _collect(
     if inbox.error is not None:
         raise copy(inbox.error)
     answers[at] = read_result(rpc, inbox.items.popleft())
-
-
-def _unless(cancel: Cancellation | None) -> Any:
-    return nullcontext() if cancel is None else cancel.during(lambda: None)
 
 
 @contextmanager

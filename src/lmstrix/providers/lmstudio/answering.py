@@ -129,13 +129,13 @@ class Answer:
         if details is None:
             return Progress(phase=Phase.PROMPT, fraction=message.progress)
         self._cached = details.cached_token_count
-        self._prompt_tokens = details.total_prompt_token_count
+        self._prompt_tokens = total = details.total_prompt_token_count
         return Progress(
             phase=Phase.PROMPT,
             fraction=message.progress,
-            # Ours counts what is done of the whole prompt, that which was cached included.
-            processed_tokens=details.cached_token_count + details.processed_prompt_token_count,
-            total_tokens=details.total_prompt_token_count,
+            # What is done of the whole prompt, that which was cached included.
+            processed_tokens=total - details.unprocessed_prompt_token_count,
+            total_tokens=total,
             cached_tokens=details.cached_token_count,
         )
 
