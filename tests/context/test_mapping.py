@@ -35,7 +35,7 @@ async def test_a_curve_shows_where_answers_get_worse(bench: Callable[..., Any]):
     result = await mapped(here)
     means = {point.tokens: point.mean for point in result.curve}
     assert {1024, 1448, 2048, 2896, 4096, 5793, 8192} <= set(means)
-    assert means[2048] == 1.0
+    assert means[1024] == means[1448] == means[2048] > 0.4
     assert means[4096] == means[8192] == 0.0
     assert all(p.low - 1e-9 <= p.mean <= p.high + 1e-9 for p in result.curve)
     assert all(point.prompt_tokens_per_s for point in result.curve)
