@@ -35,6 +35,7 @@ bench: $(VENV)/.develops
 	$(BIN)/python benchmarks/run_all.py
 
 docs: $(VENV)/.develops
+	$(BIN)/python tools/make/capabilities.py
 	$(BIN)/python tools/make/docs.py
 
 clean:

@@ -104,7 +104,7 @@ def _check_servers(tables: dict[str, Any], layers: list[_Layer], origins: dict[s
             f"{table}.url",
             source if line else place,
             line,
-            hint=f"Say where it is: lmstrix config set {table}.url http://host:8080",
+            hint=f'Say where it is: url = "http://host:8080" below [{table}].',
         )
 
 

@@ -139,7 +139,7 @@ class EmbeddedProvider(BaseProvider):
         if not settings.embedded.enabled:
             raise NotFoundError(
                 "The embedded engine is switched off.",
-                hint="Switch it on: lmstrix config set embedded.enabled true",
+                hint="Switch it on in the settings: embedded.enabled = true.",
             )
         return cls(settings, places)
 

@@ -338,7 +338,7 @@ class HttpServer:
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(to))
         raise ProtocolError(
             f"{self.root} redirects to {origin}, which is not followed.",
-            hint="If that is the right server, name it: lmstrix config set servers.NAME.url …",
+            hint="If that is the right server, name it in the settings: servers.NAME.url.",
         )
 
     def refused(self, answer: Whole, error: LMStrixError) -> LMStrixError:
