@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from lmstrix.gateway.server import Serving
 
@@ -437,3 +440,30 @@ async def test_the_examples_of_the_documentation_work_as_plain_http(gateway: Ser
         assert listed["object"] == "list"
         for answer in (chat, stream, response, embedding):
             assert answer.headers["x-lmstrix-gateway"]
+
+
+async def test_the_program_llm_runs_on_it(gateway: Serving, tmp_path: Path):
+    """https://llm.datasette.io: a prompt, one without streaming, one with a schema."""
+    (tmp_path / "extra-openai-models.yaml").write_text(
+        "- model_id: tiny\n"
+        "  model_name: tiny-chat\n"
+        f'  api_base: "{gateway.url}/v1"\n'
+        "  supports_schema: true\n"
+    )
+
+    async def llm(*arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "llm", "prompt", "-m", "tiny", "--key", "any", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "LLM_USER_PATH": str(tmp_path)},
+        )
+        out, problem = await process.communicate()
+        assert process.returncode == 0, problem.decode()
+        return out.decode()
+
+    asked = ("Capital of Poland?", "-o", "temperature", "0")
+    assert "Warsaw" in await llm(*asked)
+    assert "Warsaw" in await llm("--no-stream", *asked)
+    assert list(json.loads(await llm("n?", "--schema", "n int"))) == ["n"]
