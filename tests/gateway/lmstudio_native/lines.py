@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import TypeAlias
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 GUEST = {"authVersion": 1, "clientIdentifier": "guest:test", "clientPasskey": "key"}
 
 
-class Failed(Exception):
+class RefusalError(Exception):
     """A call or channel that ended in an error."""
 
     def __init__(self, error: dict[str, Any]) -> None:
@@ -51,7 +50,7 @@ class Line:
         answer = await self.read()
         assert answer["callId"] == self._number, answer
         if answer["type"] == "rpcError":
-            raise Failed(answer["error"])
+            raise RefusalError(answer["error"])
         assert answer["type"] == "rpcResult"
         return answer.get("result")
 
@@ -77,7 +76,7 @@ class Line:
             frame = await self.read()
             assert frame.get("channelId") == channel, frame
             if frame["type"] == "channelError":
-                raise Failed(frame["error"])
+                raise RefusalError(frame["error"])
             if frame["type"] == "channelClose":
                 return
             yield frame["message"]

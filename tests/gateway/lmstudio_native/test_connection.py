@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway.lmstudio_native.lines import GUEST, Failed, Line, by_name, load, question, text_of
+from gateway.lmstudio_native.lines import (
+    GUEST,
+    Line,
+    RefusalError,
+    load,
+    question,
+    text_of,
+)
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -15,6 +23,7 @@ from lmstrix.gateway.lmstudio_native import connection
 from lmstrix.protocol.lmstudio import NAMESPACES
 
 if TYPE_CHECKING:
+    from gateway.conftest import Serve
     from gateway.lmstudio_native.lines import Connect
 
     from lmstrix.gateway.server import Serving
@@ -69,7 +78,9 @@ async def test_a_passkey_holds_while_its_client_is_connected(gateway: Serving, c
             await socket.recv()
 
 
-async def test_without_a_token_nobody_comes_in_where_one_is_needed(serve, connect_to: Connect):
+async def test_without_a_token_nobody_comes_in_where_one_is_needed(
+    serve: Serve, connect_to: Connect
+):
     guarded = await serve(tokens=(TOKEN,))
     wrong = {**GUEST, "clientIdentifier": "abcdEFGH", "clientPasskey": "z" * 20}
     for auth in (GUEST, wrong):
@@ -84,7 +95,7 @@ async def test_without_a_token_nobody_comes_in_where_one_is_needed(serve, connec
     assert await line.call("listDownloadedModels")
 
 
-async def test_a_token_may_also_come_in_the_header(serve):
+async def test_a_token_may_also_come_in_the_header(serve: Serve):
     guarded = await serve(tokens=("any-token",))
     fields = {"Authorization": "Bearer any-token"}
     async with connect(socket_url(guarded), additional_headers=fields) as socket:
@@ -136,12 +147,16 @@ async def test_a_keep_alive_is_answered_and_nothing_comes_unasked(connect_to: Co
         await asyncio.wait_for(line.socket.recv(), 0.3)
 
 
-async def test_a_frame_beyond_the_limit_ends_its_connection_alone(serve, connect_to: Connect):
+async def test_a_frame_beyond_the_limit_ends_its_connection_alone(
+    serve: Serve, connect_to: Connect
+):
     small = await serve(max_body_bytes=100_000)
     line = await connect_to("system", at=small)
     other = await connect_to("system", at=small)
+    padded = json.dumps({"type": "keepAlive", "padding": "x" * 10_000_000})
+    with suppress(ConnectionClosed):  # it may be closed before all of it is sent
+        await line.socket.send(padded)
     with pytest.raises(ConnectionClosed):
-        await line.socket.send(json.dumps({"type": "keepAlive", "padding": "x" * 10_000_000}))
         await line.read()
     assert await other.call("version")
 
@@ -155,24 +170,22 @@ async def test_a_channel_of_one_number_is_opened_once(connect_to: Connect):
 
 async def test_what_is_not_offered_is_an_error_not_a_silence(connect_to: Connect):
     line = await connect_to("runtime")
-    with pytest.raises(Failed, match="not offered"):
+    with pytest.raises(RefusalError, match="not offered"):
         await line.call("listEngines")
 
 
 async def test_calls_do_not_wait_for_each_other(connect_to: Connect):
     line = await connect_to("llm")
     await load(line, "tiny-chat")
-    long = await line.open("predict", question("Tell a story.", llm__prediction__temperature=1))
-    other = await line.send({"type": "rpcCall", "endpoint": "listLoaded", "callId": 900})
-    assert other is None
+    await line.open("predict", question("word " * 1500))
+    await line.send({"type": "rpcCall", "endpoint": "listLoaded", "callId": 900})
     kinds = []
     while True:
         frame = await line.read()
         kinds.append(frame["type"])
         if frame["type"] == "channelClose":
             break
-    assert kinds.index("rpcResult") < len(kinds) - 1
-    assert long
+    assert "rpcResult" in kinds
 
 
 async def test_forty_connections_answer_side_by_side(connect_to: Connect):
@@ -185,4 +198,3 @@ async def test_forty_connections_answer_side_by_side(connect_to: Connect):
         return text_of(await line.told(await line.open("predict", wish)))
 
     assert set(await asyncio.gather(*map(ask, lines))) == {"Warsaw."}
-    assert by_name("x")

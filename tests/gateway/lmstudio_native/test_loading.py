@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway.lmstudio_native.lines import Failed, by_name, load, question, stack
+from gateway.lmstudio_native.lines import RefusalError, by_name, load, question, stack
 
 from lmstrix.types import LoadConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from gateway.conftest import Serve
     from gateway.lmstudio_native.lines import Connect
 
     from lmstrix.gateway.server import Serving
@@ -48,7 +47,7 @@ async def test_a_second_copy_is_numbered_and_a_taken_name_refused(connect_to: Co
     assert (await load(line, "tiny-chat"))["identifier"] == "tiny-chat"
     assert (await load(line, "tiny-chat"))["identifier"] == "tiny-chat:2"
     assert (await load(line, "tiny-chat", identifier="mine"))["identifier"] == "mine"
-    with pytest.raises(Failed, match="already exists") as refused:
+    with pytest.raises(RefusalError, match="already exists") as refused:
         await load(line, "tiny-chat", identifier="mine")
     assert set(refused.value.error) == {"title"}  # clients show such a one in one line
     listed = await line.call("listLoaded")
@@ -57,14 +56,14 @@ async def test_a_second_copy_is_numbered_and_a_taken_name_refused(connect_to: Co
 
 async def test_an_unknown_model_is_not_found_by_its_path(connect_to: Connect):
     line = await connect_to("llm")
-    with pytest.raises(Failed) as refused:
+    with pytest.raises(RefusalError) as refused:
         await load(line, "no-such-model")
     assert refused.value.code == "generic.pathNotFound"
 
 
 async def test_a_model_is_loaded_in_its_own_namespace_alone(connect_to: Connect):
     line = await connect_to("embedding")
-    with pytest.raises(Failed) as refused:
+    with pytest.raises(RefusalError) as refused:
         await load(line, "tiny-chat")
     assert refused.value.code == "generic.domainMismatch"
     await load(line, "tiny-embed")
@@ -113,7 +112,9 @@ async def test_what_is_loaded_on_demand_makes_room_and_says_so(connect_to: Conne
     assert kept["instanceReference"] in listed
 
 
-async def test_an_alias_names_the_instance_that_is_asked_for_by_it(serve, connect_to: Connect):
+async def test_an_alias_names_the_instance_that_is_asked_for_by_it(
+    serve: Serve, connect_to: Connect
+):
     named = await serve(aliases={"llama-3.2-1b-instruct": "tiny-chat"})
     line = await connect_to("llm", at=named)
     info = await load(line, "llama-3.2-1b-instruct")
@@ -147,7 +148,7 @@ async def test_what_is_not_loaded_is_not_found_and_says_what_is(connect_to: Conn
         ("getModelInfo", {"specifier": by_name("nothing"), "throwIfNotFound": True}),
         ("countTokens", {"specifier": by_name("nothing"), "inputString": "a"}),
     ):
-        with pytest.raises(Failed) as refused:
+        with pytest.raises(RefusalError) as refused:
             await line.call(endpoint, parameter)
         assert refused.value.code == "generic.noModelMatchingQuery"
         assert refused.value.error["displayData"]["loadedModelsSample"] == ["tiny-chat"]
@@ -210,8 +211,8 @@ async def test_an_instance_is_ended_when_nobody_used_it_for_its_time(
     line = await connect_to("llm")
     await load(line, "tiny-chat", ttlMs=300)
     async with asyncio.timeout(10):
-        while await line.call("listLoaded"):
-            await asyncio.sleep(0.05)  # until it has gone
+        while await line.call("listLoaded"):  # noqa: ASYNC110  # nobody tells when it has gone
+            await asyncio.sleep(0.05)
 
 
 async def test_an_instance_of_another_program_is_listed_and_used(
