@@ -74,9 +74,13 @@ if TYPE_CHECKING:
     from lmstrix.lmstudio.history import TextDataDict as TextDataDict
     from lmstrix.lmstudio.history import UserMessageContent as UserMessageContent
     from lmstrix.lmstudio.history import UserMessageDict as UserMessageDict
+    from lmstrix.lmstudio.naming import AnyLMStudioStruct as AnyLMStudioStruct
     from lmstrix.lmstudio.naming import DownloadFinalizedCallback as DownloadFinalizedCallback
     from lmstrix.lmstudio.naming import DownloadProgressCallback as DownloadProgressCallback
+    from lmstrix.lmstudio.naming import FileType as FileType
     from lmstrix.lmstudio.naming import ModelLoadingCallback as ModelLoadingCallback
+    from lmstrix.lmstudio.naming import ModelQueryDict as ModelQueryDict
+    from lmstrix.lmstudio.naming import ModelSpecifierDict as ModelSpecifierDict
     from lmstrix.lmstudio.naming import PredictionFirstTokenCallback as PredictionFirstTokenCallback
     from lmstrix.lmstudio.naming import PredictionFragmentCallback as PredictionFragmentCallback
     from lmstrix.lmstudio.naming import PredictionMessageCallback as PredictionMessageCallback
@@ -155,6 +159,7 @@ _HOME = {
     "AnyChatMessage": "lmstrix.protocol.lmstudio.chats",
     "AnyChatMessageDict": "lmstrix.lmstudio.history",
     "AnyDownloadedModel": "lmstrix.lmstudio.sync_system",
+    "AnyLMStudioStruct": "lmstrix.lmstudio.naming",
     "AnyLoadConfig": "lmstrix.lmstudio.configs",
     "AnyModelSpecifier": "lmstrix.lmstudio.specifying",
     "AssistantResponse": "lmstrix.protocol.lmstudio.chats",
@@ -191,6 +196,7 @@ _HOME = {
     "FileHandle": "lmstrix.protocol.lmstudio.chats",
     "FileHandleDict": "lmstrix.lmstudio.history",
     "FileHandleInput": "lmstrix.lmstudio.history",
+    "FileType": "lmstrix.lmstudio.naming",
     "GpuSetting": "lmstrix.lmstudio.configs",
     "LLM": "lmstrix.lmstudio.sync_models",
     "LMStudioCancelledError": "lmstrix.lmstudio.errors",
@@ -224,8 +230,10 @@ _HOME = {
     "ModelLoadResult": "lmstrix.lmstudio.results",
     "ModelLoadingCallback": "lmstrix.lmstudio.naming",
     "ModelQuery": "lmstrix.protocol.lmstudio.models",
+    "ModelQueryDict": "lmstrix.lmstudio.naming",
     "ModelSchema": "lmstrix.lmstudio.formats",
     "ModelSpecifier": "lmstrix.protocol.lmstudio.models",
+    "ModelSpecifierDict": "lmstrix.lmstudio.naming",
     "ModelUsage": "lmstrix.protocol.lmstudio.models",
     "PredictionEvent": "lmstrix.lmstudio.results",
     "PredictionFirstTokenCallback": "lmstrix.lmstudio.naming",
@@ -281,6 +289,7 @@ __all__ = [
     "AnyChatMessage",
     "AnyChatMessageDict",
     "AnyDownloadedModel",
+    "AnyLMStudioStruct",
     "AnyLoadConfig",
     "AnyModelSpecifier",
     "AssistantResponse",
@@ -317,6 +326,7 @@ __all__ = [
     "FileHandle",
     "FileHandleDict",
     "FileHandleInput",
+    "FileType",
     "GpuSetting",
     "LMStudioCancelledError",
     "LMStudioChannelClosedError",
@@ -349,8 +359,10 @@ __all__ = [
     "ModelLoadResult",
     "ModelLoadingCallback",
     "ModelQuery",
+    "ModelQueryDict",
     "ModelSchema",
     "ModelSpecifier",
+    "ModelSpecifierDict",
     "ModelUsage",
     "PredictionEvent",
     "PredictionFirstTokenCallback",
