@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 from msgspec.structs import replace
 
-from lmstrix.errors import ContextOverflowError, UsageError
+from lmstrix.errors import ContextOverflowError, UnsupportedError, UsageError
 from lmstrix.explain import Explanation, compare_parameters
 from lmstrix.session import context_of
 from lmstrix.sizes import answer_limit, load_size, wants_prompt_count
@@ -205,8 +205,12 @@ class Asking:
         async with self.hold() as instance:
             request = await self.prepare(instance)
             provider = self.session.provider
-            rendered = await provider.render(instance, request)
-            tokens = len(await provider.tokenize(instance, rendered))
+            notes, rendered, tokens = list(self.notes), "", None
+            try:
+                rendered = await provider.render(instance, request)
+                tokens = len(await provider.tokenize(instance, rendered))
+            except UnsupportedError as problem:  # it has the rest to tell
+                notes.append(problem.message)
             return Explanation(
                 model=self.entry.model.key,
                 instance=instance,
@@ -217,7 +221,7 @@ class Asking:
                 parameters=compare_parameters(
                     request.sampling, await provider.sampling_defaults(instance)
                 ),
-                notes=tuple(self.notes),
+                notes=tuple(notes),
             )
 
     async def _stream(self, flow: AnswerFlow, instance: Instance, request: Request) -> None:

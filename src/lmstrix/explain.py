@@ -30,12 +30,15 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, taken apart. `wire` holds the very bytes that would be sent."""
+    """One request, taken apart. `wire` holds the very bytes that would be sent.
+
+    `rendered` is empty and `prompt_tokens` `None` where the server does not tell them.
+    """
 
     model: str
     instance: Instance
     rendered: str
-    prompt_tokens: int
+    prompt_tokens: int | None
     context_tokens: int | None
     wire: WireRequest
     parameters: tuple[Parameter, ...]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from lmstrix.claims import Claims
+from lmstrix.counting import count_by_asking
 from lmstrix.errors import ContextOverflowError, NotFoundError, StalledError, UnsupportedError
 from lmstrix.stall import StallClock
-from lmstrix.types import Message, Overflow, Phase, Progress, Role
+from lmstrix.types import Message, Overflow, Phase, Progress, Request, Role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         LoadConfig,
         Model,
         ProgressListener,
-        Request,
         StreamItem,
     )
 
@@ -79,6 +79,7 @@ class Session:
         self.timeouts = timeouts
         self._claims = None if locks is None else Claims(locks, wait_s=timeouts.load_s)
         self._gates: dict[str, asyncio.Lock] = {}
+        self._counts = True  # until the provider says that it cannot
 
     @asynccontextmanager
     async def hold(
@@ -275,9 +276,27 @@ class Session:
             await source.aclose()
 
     async def count_prompt(self, instance: Instance, request: Request) -> int:
-        """How many tokens the rendered prompt has, by the model's own tokenizer."""
-        text = await self.provider.render(instance, request)
-        return len(await self.provider.tokenize(instance, text))
+        """How many tokens the rendered prompt has, by the model's own tokenizer.
+
+        A server that keeps its tokenizer to itself is asked for an answer of one token: it
+        tells how many it has read. Raises `UnsupportedError` where it does not.
+        """
+        if self._counts:
+            try:
+                text = await self.provider.render(instance, request)
+                return len(await self.provider.tokenize(instance, text))
+            except UnsupportedError:
+                self._counts = False
+        return await count_by_asking(self, instance, request)
+
+    async def count_text(self, instance: Instance, text: str) -> int:
+        """How many tokens `text` has by itself; otherwise as `count_prompt`."""
+        if self._counts:
+            try:
+                return len(await self.provider.tokenize(instance, text))
+            except UnsupportedError:
+                self._counts = False
+        return await count_by_asking(self, instance, Request(prompt=text))
 
     async def shorten(
         self, instance: Instance, request: Request, overflow: Overflow

@@ -273,9 +273,8 @@ def explanation_lines(explanation: Explanation) -> list[str]:
     return [
         f"Model     {explanation.model} ({instance.provider}, instance {instance.id})",
         f"Context   {tokens(explanation.context_tokens)} tokens",
-        f"Prompt    {explanation.prompt_tokens:,} tokens",
-        "",
-        "The prompt as the model sees it:",
+        f"Prompt    {tokens(explanation.prompt_tokens)} tokens",
+        *(["", "The prompt as the model sees it:"] if explanation.rendered else []),
         *(f"  {line}" for line in _visible_lines(explanation.rendered)),
         "",
         "Parameters:",

@@ -116,7 +116,7 @@ class Filler:
         if language not in self._tokens_per_letter:
             source = sentences(random.Random(0), language)  # noqa: S311  # no secret
             sample = " ".join(islice(source, _SAMPLE_SENTENCES))
-            tokens = await self._session.provider.tokenize(instance, sample)
-            self._tokens_per_letter[language] = len(tokens) / len(sample)
+            tokens = await self._session.count_text(instance, sample)
+            self._tokens_per_letter[language] = tokens / len(sample)
         rate = self._tokens_per_letter[language]
         return lambda text: round(len(text) * rate)

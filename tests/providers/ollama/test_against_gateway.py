@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lmstrix import AsyncLMStrix
-from lmstrix.config import ServerSettings, Settings
+from lmstrix.config import ServerSettings, Settings, Timeouts
 from lmstrix.context.options import TestOptions
 from lmstrix.errors import ContextOverflowError, ModelNotFoundError, UnsupportedError
 from lmstrix.protocol.ollama.models import Create
 from lmstrix.providers.ollama import OllamaProvider
+from lmstrix.session import Session
 from lmstrix.types import (
     Fragment,
     FragmentKind,
@@ -239,6 +240,9 @@ async def test_lmstrix_scans_lists_and_asks_as_it_does_anywhere(known: Settings)
         assert done.instance.context_tokens == 1024
         explained = await client.explain("Hello", "tiny-chat:latest", in_ctx=1024)
         assert b'"num_ctx":1024' in explained.wire.body
+        assert "<|im_start|>user\nHello" in explained.rendered
+        assert explained.prompt_tokens is None
+        assert "cannot tokenize" in explained.notes[-1]
         vectors = await client.embed(["a"], "tiny-embed:latest")
         assert len(vectors) == 1
 
@@ -248,5 +252,17 @@ async def test_the_context_test_finds_what_is_really_there(known: Settings):
         await client.scan()
         options = TestOptions(threshold_tokens=1024, fast=True)
         result = await client.test_model("tiny-chat:latest", options=options)
-        assert result.loadable_tokens == 1024
-        assert result.processable_tokens == 1024
+        assert result.loadable.tokens == 1024
+        assert result.processable.tokens == 1024
+        assert result.engine.startswith("ollama ")
+
+
+async def test_a_prompt_is_counted_by_the_server_that_keeps_its_tokenizer(
+    provider: OllamaProvider, places: Places
+):
+    instance = await loaded(provider, 512)
+    session = Session(provider, Timeouts(), places.locks)
+    assert await session.count_prompt(instance, POLAND) == 16
+    assert await session.count_text(instance, "Hello there") < 10
+    long = Request(messages=(Message(Role.USER, "word " * 2000),))
+    assert await session.count_prompt(instance, long) > 2000
