@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmstrix.defaults.lmstudio import CONTEXT, FLASH, KV_TYPE_K, KV_TYPE_V
-from lmstrix.defaults.saving import SaveOptions, Saver, SaveStatus, defaults_of
+from lmstrix.defaults.place import defaults_of
+from lmstrix.defaults.saving import SaveOptions, Saver, SaveStatus
 from lmstrix.errors import DefaultsError, ModelNotFoundError, UsageError
 from lmstrix.store import Store
 from lmstrix.types import Listing, Model
@@ -185,8 +186,7 @@ async def test_a_model_known_twice_is_saved_once_as_lm_studio_lists_it(
         key="tiny@q8",
         provider="lmstudio",
         server="http://127.0.0.1:1234",
-        path="pub/tiny/tiny-chat.gguf",
-        identity=entry.model.identity,
+        path=entry.model.path,
     )
     with Store.open(studio.places.database) as store:
         store.record_listing("lmstudio", served.server, Listing(models=(served,)), at=1.0)
@@ -203,6 +203,7 @@ async def test_a_model_known_twice_is_saved_once_as_lm_studio_lists_it(
     [
         Model(key="m", provider="lmstudio", server="http://192.0.2.7:1234", path="p/r/m.gguf"),
         Model(key="one-word", provider="lmstudio", server="http://127.0.0.1:1234"),
+        Model(key="p/m@q4_0", provider="lmstudio", server="http://127.0.0.1:1234"),
     ],
 )
 async def test_an_lm_studio_elsewhere_has_no_files_here(studio: Any, model: Model):
@@ -210,6 +211,17 @@ async def test_an_lm_studio_elsewhere_has_no_files_here(studio: Any, model: Mode
         store.record_listing("lmstudio", model.server, Listing(models=(model,)), at=1.0)
         saver = Saver(store, studio.places, SaveOptions(), provider_of=no_provider)
         assert list(saver.reachable(store.entries())) == []
+
+
+async def test_a_virtual_model_has_a_file_of_its_own(studio: Any):
+    model = Model(key="pub/virtual", provider="lmstudio", server="http://127.0.0.1:1234")
+    with Store.open(studio.places.database) as store:
+        store.record_listing("lmstudio", model.server, Listing(models=(model,)), at=1.0)
+        record_result(store, model)
+        saver = Saver(store, studio.places, SaveOptions(), provider_of=no_provider)
+        (entry,) = saver.reachable(store.entries())
+        await saver.save(entry)
+    assert fields(studio.file("pub/virtual")) == {CONTEXT: 4096}
 
 
 async def test_a_path_from_a_server_cannot_lead_out_of_the_folder(studio: Any):

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import difflib
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
 
-from lmstrix.config import lmstudio_folders, lmstudio_home
 from lmstrix.defaults import lmstudio
-from lmstrix.defaults.files import (
-    back_up,
-    defaults_folder,
-    defaults_path,
-    name_below,
-    read_text,
-    unreadable,
-    write_text,
-)
+from lmstrix.defaults.files import back_up, defaults_path, read_text, unreadable, write_text
 from lmstrix.defaults.limits import SETTLED, Share, kv_types, result_to_save
+from lmstrix.defaults.place import LMStudioPlace, why_no_json
 from lmstrix.errors import DefaultsError, LMStrixError, NotFoundError
 
 if TYPE_CHECKING:
@@ -34,7 +26,6 @@ if TYPE_CHECKING:
     from lmstrix.store import Entry, Store
     from lmstrix.types import Model
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 _TITLES = {
     lmstudio.CONTEXT: "context",
     lmstudio.EMBEDDING_CONTEXT: "context",
@@ -116,31 +107,6 @@ class KeepsDefaults(Protocol):
         ...
 
 
-class LMStudioPlace(msgspec.Struct, frozen=True):
-    """The folder with LM Studio's defaults and the folders with its models."""
-
-    defaults: Path
-    models: tuple[Path, ...]
-
-    @classmethod
-    def locate(cls) -> LMStudioPlace | None:
-        """That of this machine; `None` where there is no LM Studio."""
-        home = lmstudio_home()
-        return None if home is None else cls(defaults_folder(home), lmstudio_folders())
-
-    def name_of(self, model: Model) -> str | None:
-        """What this LM Studio calls a model; `None` for one it does not have."""
-        if model.provider.startswith("lmstudio"):
-            if "://" in model.server and urlsplit(model.server).hostname not in _LOCAL:
-                return None
-            named = model.path or model.key
-            below = name_below(named, self.models)
-            return below or (named if "/" in named else None)
-        if model.path is None or model.format != "gguf":
-            return None
-        return name_below(model.path, self.models)
-
-
 class Saver:
     """Saves the limits of models, one at a time, each to where its server looks."""
 
@@ -188,7 +154,7 @@ class Saver:
                 if self._lmstudio
                 else "There is no LM Studio on this machine.",
             )
-        results = self._store.results(model)
+        results = self._results(model, name)
         result = result_to_save(results, model, kv_type=self._options.kv_type)
         if result is None:
             return self._untested(model, results)
@@ -213,6 +179,24 @@ class Saver:
                 hint=error.hint,
                 exit_code=error.exit_code,
             )
+
+    def _results(self, model: Model, name: str | None) -> list[TestResult]:
+        """What was tested of a model, and of the same file as others know it."""
+        found = {result.id: result for result in self._store.results(model)}
+        for other in self._same_file.get(name or "", ()):
+            found |= {result.id: result for result in self._store.results(other)}
+        return list(found.values())
+
+    @cached_property
+    def _same_file(self) -> dict[str, list[Model]]:
+        """The models of LM Studio by what it calls them."""
+        by_name: dict[str, list[Model]] = {}
+        for entry in self._store.entries() if self._lmstudio else ():
+            assert self._lmstudio is not None
+            name = self._lmstudio.name_of(entry.model)
+            if name is not None:
+                by_name.setdefault(name, []).append(entry.model)
+        return by_name
 
     def _untested(self, model: Model, results: Iterable[TestResult]) -> SavedDefault:
         wanted = self._options.kv_type
@@ -258,7 +242,7 @@ class Saver:
             after = lmstudio.with_load_fields(base, fields)
         except ValueError as error:
             if not options.force:
-                raise unreadable(path, _why(error)) from error
+                raise unreadable(path, why_no_json(error)) from error
             known = lmstudio.LMStudioDefaults()
             after = lmstudio.with_load_fields(lmstudio.EMPTY, fields)
         changes = tuple(
@@ -334,26 +318,6 @@ class Saver:
                 self._store.begin_test(replace(result, key=key))
 
 
-def defaults_of(model: Model) -> lmstudio.LMStudioDefaults | None:
-    """What this machine's LM Studio will load `model` with.
-
-    `None` where it has not the model or no defaults for it. Raises `DefaultsError` for a file
-    that cannot be read.
-    """
-    place = LMStudioPlace.locate()
-    name = place.name_of(model) if place is not None else None
-    if place is None or name is None:
-        return None
-    path = defaults_path(place.defaults, name)
-    text = read_text(path)
-    if text is None:
-        return None
-    try:
-        return lmstudio.read_defaults(text)
-    except ValueError as error:
-        raise unreadable(path, _why(error)) from error
-
-
 def _notes(
     model: Model, result: TestResult, known: lmstudio.LMStudioDefaults, fields: dict[str, Any]
 ) -> Iterator[str]:
@@ -387,12 +351,6 @@ def _lenient_text(path: Path) -> str | None:
         return None
     except OSError:
         return read_text(path)
-
-
-def _why(error: ValueError) -> str:
-    """Why a text is not the JSON it should be."""
-    text = str(error)
-    return f"it is not valid JSON: {text}" if hasattr(error, "lineno") else text
 
 
 def _plain(value: Any) -> Any:

@@ -92,7 +92,7 @@ async def _look_up(invocation: Invocation, name: str) -> Known:
 
 
 def _defaults(model: Model) -> LMStudioDefaults | str | None:
-    from lmstrix.defaults.saving import defaults_of
+    from lmstrix.defaults.place import defaults_of
     from lmstrix.errors import DefaultsError
 
     try:
