@@ -21,7 +21,7 @@ POINTS = [
         ("begin_test", ("before", "after"), ("start",)),
         ("begin_probe", ("before", "after"), ("load", "process", *ANSWERS)),
         ("load", ("before", "after"), ("load", "process")),
-        ("unload", ("before", "after"), ("load", "answer")),
+        ("unload", ("before", "after"), ("load", "answer at length")),
         ("stream", ("before", "during"), ("process", *ANSWERS)),
         ("finish_probe", ("before", "after"), ("load", "process", *ANSWERS)),
         ("save_test", ("before", "after"), ("load", "process", *ANSWERS)),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STORE_STEPS = ("begin_test", "begin_probe", "finish_probe", "save_test", "settle_abandoned")
-FIRST_LENGTH = 2048  # the first that is asked beyond the base
+BASE_TOKENS = 1024
 
 
 class Watch:
@@ -54,7 +54,8 @@ def watched_store(store: Store, watch: Watch) -> Store:
     def wrap(step: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if step == "begin_probe":
-                watch.stage = args[1].value + (" at length" if args[2] == FIRST_LENGTH else "")
+                at_length = args[1].value == "answer" and args[2] > BASE_TOKENS
+                watch.stage = args[1].value + (" at length" if at_length else "")
             watch.at("before", step)
             found = method(*args, **kwargs)
             watch.at("after", step)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from lmstrix.types import ProgressListener, Request
 
-_ASKED = re.compile(r"What is the .*?(?:of|for) the (\w+ \w+)\?")
+_ASKED = re.compile(r"What is the .*?(?:of|for) ((?:the \w+ )?\w+)\?")
 
 
 def model(key: str = "a-model", *, declared: int = 8192, **fields: Any) -> Model:

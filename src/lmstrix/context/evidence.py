@@ -1,138 +1,103 @@
 """How long a prompt may be before the answers get worse, and how sure that is.
 
 The effective limit is the longest length at which every tested length up to it has a lower
-95 % bound of mean score of at least 0.85 x the model's own base at <= 1 K tokens. Pure
-statistics: `EffectiveSearch` says what to ask next and stops asking where the answer is clear.
+95 % bound of mean score of at least 0.85 x the model's own base at <= 1 K tokens. The bound of
+a length does not rest on its own answers alone: a longer prompt never makes answers better
+(the assumption of `response`), so all answers at all lengths bear on it. Pure statistics:
+`EffectiveSearch` says what to ask next and stops asking where the answer is clear.
 
-Several questions are asked of one cached prompt (a haystack) because processing it is what
-costs. Questions of one haystack succeed and fail together, so they count for less than as many
-independent ones; see `LengthEvidence`.
+A limit is a thing known to about `LENGTH_STEP`: the search ends when it lies, but for a risk of
+`RISK` on either side, between two lengths that far apart. That risk is half of what a statement of
+95 % leaves, because the search looks often and ends at a moment that suits it.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from lmstrix.context.clusters import LengthEvidence, correlation, deff, wilson
+from lmstrix.context.response import KEPT, LOST, Answers, Grid, Posterior
 from lmstrix.results import LengthPoint, Limit, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lmstrix.context.response import Weights
     from lmstrix.results import Score
 
-Z = 1.645  # each bound holds with 95 %
-Z_FAILS = (
-    2.12  # the same for a failure looked for up to five times (S. Pocock, Biometrika 64, 1977)
-)
-ASSUMED_CORRELATION = 0.1  # of two questions asked of one haystack, before any is seen
-ASSUMED_WEIGHT = 10  # in haystacks: as if so many had shown that correlation
-HAYSTACKS = 4  # asked at a time
-QUESTIONS = 6  # of each haystack
-BASE_SAMPLES = 96  # short prompts are cheap, and every verdict rests on the base
-LEAST_SAMPLES = 48  # before a length may be given up as undecided
-MOST_SAMPLES = 216  # at one length; what is undecided then stays undecided
-MOST_UNCLEAR = 2  # undecided lengths in a row; beyond that, the fall is too gentle to pin down
-LENGTH_STEP = 0.12
-LEAST_STEP_TOKENS = 256
+__all__ = ["Ask", "Bracket", "EffectiveSearch", "LengthEvidence"]
+
+LENGTH_STEP = 2**0.25  # a limit is known to this ratio, 19 %
+RISK = 0.0125  # that the limit is below what is said to hold, and that it is above what fails
+BOUND_RISK = 0.05  # of each bound of a score
+CEILING_RISK = 0.03  # that the limit is below the ceiling, where that is said to hold
+CONFIDENCE = "95 %"  # of the interval, as stated
+QUESTIONS = 10  # of each family: reading a haystack costs as much as some forty answers
+QUESTION_TOKENS = 200  # an answer takes about as long as reading so many
+MOST_TOGETHER = 20
+SCREENING = 16  # questions of each family at base, before it is judged
+LEAST_BASE = 60  # questions: short prompts are cheap, and every verdict rests on the base
+MOST_QUESTIONS = 2400  # in all; what is undecided then stays undecided
+MOST_AT_CEILING = 160  # questions there, once the limit is known to be less than a step away
 ABLE = 0.25  # a family counts when the base is this far above chance
-
-
-@dataclass(frozen=True)
-class LengthEvidence:
-    """The mean score of one length with its one-sided 95 % bounds.
-
-    The bounds are Wilson's (E. B. Wilson, JASA 22, 1927) at the effective sample size
-    n / deff, which keeps its coverage for clustered proportions near 1 (N. Dean, M. Pagano,
-    J. Survey Statistics and Methodology 3, 2015). deff = 1 + (m - 1) rho is L. Kish's design
-    effect (Survey Sampling, 1965) with m = sum m_i^2 / n; rho is the one-way analysis of
-    variance estimate (M. Ridout, C. Demetrio, D. Firth, Biometrics 55, 1999), shrunk towards
-    `ASSUMED_CORRELATION` because few haystacks, or all answers right, tell nothing about it.
-    Partial scores vary less than right-or-wrong ones, so for them the bounds are wide.
-    """
-
-    samples: Sequence[Score]
-
-    @cached_property
-    def mean(self) -> float:
-        """Mean score, 0..1; 0 without samples."""
-        return sum(sample.score for sample in self.samples) / max(1, len(self.samples))
-
-    @cached_property
-    def correlation(self) -> float:
-        """The shrunk correlation of two questions of one haystack, 0..1."""
-        clusters = list(self._clusters.values())
-        many, count = len(clusters), len(self.samples)
-        told = 0.0
-        seen = False
-        if many > 1 and count > many:
-            between = sum(len(c) * (sum(c) / len(c) - self.mean) ** 2 for c in clusters)
-            within = sum((score - sum(c) / len(c)) ** 2 for c in clusters for score in c)
-            size = (count - sum(len(c) ** 2 for c in clusters) / count) / (many - 1)
-            outer, inner = between / (many - 1), within / (count - many)
-            spread = outer + (size - 1) * inner
-            seen = spread > 0
-            told = max(0.0, (outer - inner) / spread) if seen else 0.0
-        weight = many - 1 if seen else 0
-        return (weight * told + ASSUMED_WEIGHT * ASSUMED_CORRELATION) / (weight + ASSUMED_WEIGHT)
-
-    @cached_property
-    def n_effective(self) -> float:
-        """As many independent questions would tell as much."""
-        count = len(self.samples)
-        if not count:
-            return 0.0
-        size = sum(len(cluster) ** 2 for cluster in self._clusters.values()) / count
-        return count / (1 + (size - 1) * self.correlation)
-
-    @property
-    def low(self) -> float:
-        """The mean is above this with 95 %."""
-        return wilson(self.mean, self.n_effective)[0]
-
-    @property
-    def high(self) -> float:
-        """The mean is below this with 95 %."""
-        return wilson(self.mean, self.n_effective)[1]
-
-    def by_family(self) -> dict[str, float]:
-        """Mean score of each family."""
-        families: dict[str, list[float]] = defaultdict(list)
-        for sample in self.samples:
-            families[sample.family].append(sample.score)
-        return {name: sum(scores) / len(scores) for name, scores in sorted(families.items())}
-
-    @cached_property
-    def _clusters(self) -> dict[int, list[float]]:
-        clusters: dict[int, list[float]] = defaultdict(list)
-        for sample in self.samples:
-            clusters[sample.cluster].append(sample.score)
-        return clusters
-
-
-def wilson(mean: float, count: float, *, z: float = Z) -> tuple[float, float]:
-    """Wilson's bounds, 0..1, of a mean score over `count` independent questions."""
-    if not count:
-        return 0.0, 1.0
-    half = z * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count))
-    middle, shrink = mean + z * z / (2 * count), 1 + z * z / count
-    return max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink)
+QUESTIONS_PER_STREAK = 250  # the more is known, the less one haystack changes what to ask next
+CANDIDATES = 14  # lengths that are weighed against each other
+Z_AGAINST = 3.3  # a length's own answers speak clearly against what the others make of it
+LEAST_AGAINST = 20  # questions for that
+CORRELATIONS = (
+    -0.04,
+    -0.03,
+    -0.02,
+    -0.01,
+    0.0,
+    0.01,
+    0.02,
+    0.03,
+    0.045,
+    0.065,
+    0.09,
+    0.13,
+    0.18,
+    0.25,
+    0.4,
+    0.7,
+    1.0,
+)
+_READ_FROM_SCORES = (
+    "able",
+    "base",
+    "_able_scores",
+    "_correlation",
+    "_eases",
+    "_weights",
+    "_bracket",
+)
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Make `haystacks` fresh prompts of `length_tokens` and put `questions` to each.
+    """Make a fresh prompt of `length_tokens` with tasks of `families`, and put `questions` to it.
 
-    `families` are those that count, empty while that is not known yet.
+    The questions are divided between the families.
     """
 
     length_tokens: int
-    haystacks: int
+    families: tuple[str, ...]
     questions: int
-    families: tuple[str, ...] = ()
+
+
+class Bracket(NamedTuple):
+    """The longest tested length that holds, and the shortest that is known to fail.
+
+    `clear_cell` is the longest that would hold, tested or not, as a place in the grid.
+    """
+
+    holds: int
+    clear_cell: int
+    fails: int | None
 
 
 @dataclass
@@ -142,199 +107,315 @@ class EffectiveSearch:
     Args:
         base_tokens: Length of the short prompts that tell what the model can do at all.
         ceiling_tokens: The longest prompt worth asking: the processable limit.
-        threshold: Part of the base score that must be kept.
-        step: The limit is found to this part of the length, or `LEAST_STEP_TOKENS`.
+        groups: The families of tasks there are; those of a group share haystacks.
         chance: What guessing scores, by family; 0 where none is given.
-        most_samples: Questions at one length before it is left undecided.
+        questions: How many of each family are put to one haystack, at most `MOST_TOGETHER` in all.
+        most_questions: After so many the search ends undecided.
 
-    Lengths double from the base until one does not hold; then the range between the longest
-    that holds and the shortest that does not is halved (by ratio). At each length questions
-    are asked in batches until its bound is clearly on one side of the threshold.
+    After the base it asks one haystack at a time, at the length that tells most about the limit
+    for what it costs to read.
     """
 
     base_tokens: int
     ceiling_tokens: int
-    threshold: float = 0.85
-    step: float = LENGTH_STEP
+    groups: tuple[tuple[str, ...], ...]
     chance: Mapping[str, float] = field(default_factory=dict)
-    most_samples: int = MOST_SAMPLES
+    questions: int = QUESTIONS
+    most_questions: int = MOST_QUESTIONS
     _scores: dict[int, list[Score]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.base_tokens <= self.ceiling_tokens:
             raise ValueError("the base is at least one token and no longer than the ceiling")
+        self._grid = Grid(self.base_tokens, self.ceiling_tokens)
+        self._posterior: Posterior | None = None
+        self._foundation: tuple[float, dict[str, float]] | None = None
+        self._taken: dict[int, int] = {}
+        self._streak = (self.base_tokens, 0)  # the length asked last, and how often in a row
 
     def record(self, length_tokens: int, scores: Sequence[Score]) -> None:
         """Take scores of questions at a length; fresh haystacks have fresh `cluster` numbers."""
         self._scores.setdefault(length_tokens, []).extend(scores)
+        length, times = self._streak
+        self._streak = (length_tokens, times + 1 if length == length_tokens else 1)
+        for stale in _READ_FROM_SCORES:
+            self.__dict__.pop(stale, None)
 
-    @property
-    def families(self) -> tuple[str, ...]:
+    @cached_property
+    def able(self) -> tuple[str, ...]:
         """The families the model can do at base, known once the base is."""
+        known = LengthEvidence(self._scores.get(self.base_tokens, ())).by_family()
         return tuple(
             name
-            for name, mean in self._all_base.by_family().items()
-            if mean >= self.chance.get(name, 0.0) + ABLE
+            for group in self.groups
+            for name in group
+            if known.get(name, 0.0) >= self.chance.get(name, 0.0) + ABLE
         )
 
-    @property
+    @cached_property
     def base(self) -> LengthEvidence:
         """What the model scores on short prompts, in the families it can do."""
         return self.evidence(self.base_tokens)
 
     def evidence(self, length_tokens: int) -> LengthEvidence:
-        """What is known about a length, in the families the model can do at base."""
-        able = self.families
-        scores = self._scores.get(length_tokens, ())
-        return LengthEvidence([score for score in scores if score.family in able])
+        """What a length's own answers say, in the families the model can do at base."""
+        return LengthEvidence(self._able_scores.get(length_tokens, ()))
 
     def next(self) -> Ask | None:
         """What to ask next; `None` when the search is over. Asking again changes nothing."""
-        if self._base_wanted:
-            return Ask(self.base_tokens, HAYSTACKS, QUESTIONS)
-        if not self.families:
+        if missing := self._unscreened:
+            return self._ask(self.base_tokens, missing[0])
+        if not self.able:
             return None
-        length = self._next_length()
-        return None if length is None else Ask(length, HAYSTACKS, QUESTIONS, self.families)
+        if len(self.base.samples) < LEAST_BASE:
+            return self._ask(self.base_tokens, self._next_group(self.base_tokens))
+        asked = sum(map(len, self._able_scores.values()))
+        if self._settled or asked >= self.most_questions:
+            return None
+        length, times = self._streak
+        if times > asked // QUESTIONS_PER_STREAK:
+            length = self._grid.tokens[self._next_cell()]
+        return self._ask(length, self._next_group(length))
+
+    def _ask(self, length: int, group: tuple[str, ...]) -> Ask:
+        return Ask(length, group, min(MOST_TOGETHER, self.questions * len(group)))
 
     @property
     def limit(self) -> Limit:
         """The limit as far as it is known now."""
-        if self._base_wanted:
+        if self._unscreened:
             return Limit(evidence=("The base score is not known yet.",))
-        dropped = [name for name in self._all_base.by_family() if name not in self.families]
-        if not self.families:
+        dropped = [name for group in self.groups for name in group if name not in self.able]
+        if not self.able:
             none = (
                 f"The model can do none of the tasks ({', '.join(dropped)}) at "
                 f"{self.base_tokens:,} tokens, so no length can be compared with that."
             )
             return Limit(evidence=(none,))
-        holds, _, fails = self._bracket
-        found = holds == self.ceiling_tokens or (fails is not None and self._pinned)
         base = (
-            f"At {self.base_tokens:,} tokens the model scores {self.base.mean:.2f}; a length "
-            f"holds when its score is at least {self._wanted:.2f} with 95 % confidence."
+            f"At {self.base_tokens:,} tokens the model scores {self.base.mean:.2f} "
+            f"({len(self.base.samples)} questions); a length holds when it keeps {KEPT:.0%} of it."
         )
-        evidence = [base]
-        evidence += [self._sentence(length) for length in sorted(self._scores)[1:]]
+        evidence = [self._statement, base]
+        evidence += [self._sentence(length) for length in sorted(self._able_scores)[1:]]
         if dropped:
             evidence.append(f"Left out, for the model cannot do it at base: {', '.join(dropped)}.")
         return Limit(
-            verdict=Verdict.FOUND if found else Verdict.AT_LEAST,
-            tokens=holds,
-            below_tokens=fails,
+            verdict=Verdict.FOUND if self._settled else Verdict.AT_LEAST,
+            tokens=self._bracket.holds,
+            below_tokens=self._bracket.fails,
             evidence=tuple(evidence),
         )
 
     @property
     def curve(self) -> tuple[LengthPoint, ...]:
-        """Quality over length, shortest first."""
+        """Quality over length, shortest first; bounds are by all answers together."""
         points = []
         for length in sorted(self._scores):
             known = self.evidence(length)
+            low, high = known.low, known.high
+            if self._weights is not None:
+                cell = self._grid.cell(length)
+                together = self._weights.score_bounds(cell, risk=BOUND_RISK)
+                low, high = together if all(together) else (low, high)
             points.append(
                 LengthPoint(
                     tokens=length,
                     samples=len(known.samples),
                     mean=known.mean,
-                    low=known.low,
-                    high=known.high,
+                    low=min(low, known.mean),
+                    high=max(high, known.mean),
                     by_family=known.by_family(),
                 )
             )
         return tuple(points)
 
     @property
-    def _all_base(self) -> LengthEvidence:
-        return LengthEvidence(self._scores.get(self.base_tokens, ()))
+    def _unscreened(self) -> list[tuple[str, ...]]:
+        """The groups of whose families too little is known at base."""
+        seen = Counter(score.family for score in self._scores.get(self.base_tokens, ()))
+        return [group for group in self.groups if min(seen[name] for name in group) < SCREENING]
 
-    @property
-    def _base_wanted(self) -> bool:
-        known = self._all_base
-        if len(known.samples) < HAYSTACKS * QUESTIONS:
-            return True
-        nearly_all_right = known.low >= 0.85
-        return not nearly_all_right and len(known.samples) < BASE_SAMPLES
+    @cached_property
+    def _able_scores(self) -> dict[int, list[Score]]:
+        able = self.able
+        return {
+            length: [score for score in scores if score.family in able]
+            for length, scores in self._scores.items()
+        }
 
-    @property
-    def _wanted(self) -> float:
-        return self.threshold * self.base.mean
+    # What is believed
 
-    def _holds(self, length: int) -> bool | None:
-        """Whether a length keeps the threshold; `None` while that is unclear."""
-        if length == self.base_tokens:
-            return True
-        known = self.evidence(length)
-        return self._verdict(known.mean, known.n_effective)
+    @cached_property
+    def _weights(self) -> Weights | None:
+        """The belief, built anew where what it rests on changed; else only what is new is taken.
 
-    def _verdict(self, mean: float, n_effective: float) -> bool | None:
-        if wilson(mean, n_effective)[0] >= self._wanted:
-            return True
-        return False if wilson(mean, n_effective, z=Z_FAILS)[1] < self._wanted else None
-
-    @property
-    def _bracket(self) -> tuple[int, list[int], int | None]:
-        """The longest length that holds, those of no clear order above it, the first that fails."""
-        holds, unclear = self.base_tokens, list[int]()
-        for length in sorted(self._scores):
-            verdict = self._holds(length)
-            if verdict is False:
-                return holds, unclear, length
-            if verdict is None or unclear:
-                unclear.append(length)
-            else:
-                holds = length
-        return holds, unclear, None
-
-    def _next_length(self) -> int | None:
-        """The length to ask (again): what is begun is finished first.
-
-        Around a length that stays undecided, where the score is near the threshold and no
-        number of questions would settle it, the lengths a step away are asked.
+        `None` where there is nothing to search.
         """
-        for length, scores in self._scores.items():
-            if self._holds(length) is None and self._worth_asking(length, len(scores)):
-                return length
-        if self._pinned:
+        if not self.able or not self._grid.cells:
             return None
-        holds, unclear, fails = self._bracket
-        if not unclear:
-            if fails is None:
-                return min(2 * holds, self.ceiling_tokens)
-            return round(math.sqrt(holds * fails))
-        if not self._near(holds, unclear[0]):
-            step = unclear[0] - self._step(unclear[0]) * len(unclear)
-            return max(step, round(math.sqrt(holds * unclear[0])))
-        return min(unclear[-1] + self._step(unclear[-1]), self.ceiling_tokens)
+        base = self.base
+        foundation = (self._correlation, self._eases)
+        fresh = self._taken.get(self.base_tokens) != len(base.samples)
+        if self._posterior is None or fresh or foundation != self._foundation:
+            self._foundation = foundation
+            told = list(self._discounted(base.samples).values())
+            self._posterior = Posterior(
+                self._grid,
+                right=sum(right for right, _ in told),
+                asked=sum(asked for _, asked in told),
+                alive=self._posterior.alive if self._posterior else (),
+            )
+            self._taken = {self.base_tokens: len(base.samples)}
+        for length, scores in self._able_scores.items():
+            cell = self._grid.cell(length)
+            fresh_scores = scores[self._taken.get(length, 0) :]
+            for family, (right, asked) in self._discounted(fresh_scores).items():
+                self._posterior.take(Answers(cell, right, asked, self._eases[family]))
+            self._taken[length] = len(scores)
+        return self._posterior.weigh()
 
-    def _worth_asking(self, length: int, asked: int) -> bool:
-        """Whether all the questions allowed would decide a length if its mean stayed."""
-        if asked >= self.most_samples or asked < LEAST_SAMPLES:
-            return asked < self.most_samples
+    def _discounted(self, scores: Sequence[Score]) -> dict[str, tuple[float, float]]:
+        """Right and asked by family, as so many independent questions."""
+        sizes = Counter(score.cluster for score in scores)
+        told: dict[str, tuple[float, float]] = {}
+        for score in scores:
+            effect = deff(sizes[score.cluster], self._correlation)
+            right, asked = told.get(score.family, (0.0, 0.0))
+            told[score.family] = (right + score.score / effect, asked + 1 / effect)
+        return told
+
+    @cached_property
+    def _correlation(self) -> float:
+        """That of two questions of one haystack, rounded so that it seldom changes."""
+        groups = []
+        for length, scores in self._able_scores.items():
+            means = self.evidence(length).by_family()
+            clusters: dict[int, list[float]] = defaultdict(list)
+            for score in scores:
+                clusters[score.cluster].append(score.score - means[score.family])
+            groups.append(list(clusters.values()))
+        told = correlation(groups)
+        return min(CORRELATIONS, key=lambda value: abs(value - told))
+
+    @cached_property
+    def _eases(self) -> dict[str, float]:
+        """How much more often than the mean each family is done at base."""
+        mean = self.base.mean
+        return {name: score / mean for name, score in self.base.by_family().items()}
+
+    # Where the limit is
+
+    @cached_property
+    def _bracket(self) -> Bracket:
+        grid, weights = self._grid, self._weights
+        if weights is None:
+            return Bracket(self.base_tokens, 0, None)
+        reaches = weights.reaches()
+        clear = max(cell for cell, chance in enumerate(reaches) if chance >= 1 - RISK)
+        if reaches[-1] >= 1 - CEILING_RISK:
+            clear = grid.cells
+        lost = [grid.tokens[cell] for cell, chance in enumerate(reaches) if chance <= RISK]
+        lost += [length for length in self._able_scores if self._fails_alone(length)]
+        fails = min(lost, default=None)
+        tested = [
+            length
+            for length in self._able_scores
+            if grid.cell(length) <= clear and (fails is None or length < fails)
+        ]
+        return Bracket(max(tested, default=self.base_tokens), clear, fails)
+
+    def _fails_alone(self, length: int) -> bool:
+        """Whether a length's own answers show that it fails, whatever the others say."""
         known = self.evidence(length)
-        more = known.n_effective * self.most_samples / asked
-        return self._verdict(known.mean, more) is not None
+        if length == self.base_tokens or len(known.samples) < LEAST_AGAINST:
+            return False
+        asked = sum(count for _, count in self._discounted(known.samples).values())
+        return wilson(known.mean, asked, z=Z_AGAINST)[1] < KEPT * self.base.mean
 
     @property
-    def _pinned(self) -> bool:
-        """Whether the lengths on both sides of the limit are as near as they need be."""
-        holds, unclear, fails = self._bracket
-        if not unclear:
-            return holds == self.ceiling_tokens or (fails is not None and self._near(holds, fails))
-        above = unclear[-1] == self.ceiling_tokens or len(unclear) > MOST_UNCLEAR
-        above = above or (fails is not None and self._near(unclear[-1], fails))
-        return above and self._near(holds, unclear[0])
+    def _settled(self) -> bool:
+        """Whether the limit is known to a step."""
+        holds, _, fails = self._bracket
+        if holds == self.ceiling_tokens:
+            return True
+        if fails is not None:
+            return _near(holds, fails)
+        asked = len(self._able_scores.get(self.ceiling_tokens, ()))
+        return _near(holds, self.ceiling_tokens) and asked >= MOST_AT_CEILING
 
-    def _step(self, length: int) -> int:
-        return max(round(self.step * length / 2), LEAST_STEP_TOKENS // 2)
+    # What to ask
 
-    def _near(self, holds: int, stop: int) -> bool:
-        return stop - holds <= max(self.step * holds, LEAST_STEP_TOKENS)
+    def _next_cell(self) -> int:
+        """The length that tells most about the limit for what it costs."""
+        grid, weights = self._grid, self._weights
+        assert weights is not None
+        holds, clear, fails = self._bracket
+        end = grid.cells
+        known = fails is not None and _near(grid.tokens[clear], fails)
+        if known and fails is not None and grid.cell(holds) < clear < grid.cell(fails):
+            return clear
+        reaches = weights.reaches()
+        first = max(cell for cell, chance in enumerate(reaches) if chance >= 0.995)
+        last = next((cell for cell, chance in enumerate(reaches) if chance <= 0.005), end)
+        first, last = max(first - 2, 0), min(last + 6, end)
+        stride = max(1, round((last - first) / CANDIDATES))
+        cells = {0, *range(first, last + 1, stride), min(last, end)}
+        if fails is None:
+            cells.add(end)
+        together = min(MOST_TOGETHER, self.questions * max(map(len, self.groups)))
+        effect: float = together / deff(together, self._correlation)
+
+        def worth(cell: int) -> float:
+            cost = grid.tokens[cell] + together * QUESTION_TOKENS
+            assert weights is not None
+            return weights.telling(cell, effect) / cost
+
+        best: int = max(sorted(cells), key=worth)
+        # The ceiling costs hardly more, and to hold there is all that can be shown.
+        return end if fails is None and _near(grid.tokens[best], self.ceiling_tokens) else best
+
+    def _next_group(self, length: int) -> tuple[str, ...]:
+        """The group that was asked least at a length, and beyond the base."""
+        here = Counter(score.family for score in self._able_scores.get(length, ()))
+        beyond = Counter(
+            score.family
+            for other, scores in self._able_scores.items()
+            if other != self.base_tokens
+            for score in scores
+        )
+        groups = [tuple(name for name in group if name in self.able) for group in self.groups]
+        return min(filter(None, groups), key=lambda group: (here[group[0]], beyond[group[0]]))
+
+    # What is said
+
+    @property
+    def _statement(self) -> str:
+        holds, _, fails = self._bracket
+        if fails is not None:
+            return (
+                f"Answers stay right up to a length between {holds:,} and {fails:,} tokens, "
+                f"with {CONFIDENCE} confidence."
+            )
+        if holds == self.ceiling_tokens:
+            return f"Answers stay right up to {holds:,} tokens, the longest prompt there is."
+        return f"Answers stay right up to {holds:,} tokens or more."
 
     def _sentence(self, length: int) -> str:
         known = self.evidence(length)
-        says = {True: "holds", False: "fails", None: "is undecided"}[self._holds(length)]
+        holds, _, fails = self._bracket
+        says = "holds" if length <= holds else "is undecided"
+        if fails is not None and length >= fails:
+            says = "fails"
+        if self._weights is None:
+            return f"{length:,} tokens: {known.mean:.2f} from {len(known.samples)} questions."
+        low, high = self._weights.kept_bounds(self._grid.cell(length), risk=BOUND_RISK)
+        kept = f"between {low:.0%} and {high:.0%}" if low else f"at most {max(high, LOST):.0%}"
         return (
-            f"{length:,} tokens {says}: {known.mean:.2f} (between {known.low:.2f} and "
-            f"{known.high:.2f}) from {len(known.samples)} questions."
+            f"{length:,} tokens {says}: {known.mean:.2f} from {len(known.samples)} questions; by "
+            f"all lengths together {kept} of the base is kept."
         )
+
+
+def _near(holds: int, fails: int) -> bool:
+    return fails <= holds * LENGTH_STEP * 1.001  # lengths are whole tokens

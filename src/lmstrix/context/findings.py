@@ -113,12 +113,12 @@ def sentences(known: Iterable[Probe], kind: ProbeKind, *, first: int = 0) -> tup
     )
 
 
-def zeros(family: str, *, haystacks: int, questions: int) -> list[Score]:
+def zeros(families: Sequence[str], *, haystacks: int, questions: int) -> list[Score]:
     """Scores of a length at which something dies: it fails, whatever came before."""
     return [
-        Score(family=family, cluster=-1 - cluster, depth=0.5, score=0.0)
+        Score(family=families[question % len(families)], cluster=-1 - cluster, depth=0.5, score=0.0)
         for cluster in range(haystacks)
-        for _ in range(questions)
+        for question in range(questions)
     ]
 
 

@@ -323,7 +323,12 @@ class Prober:
                 first = first or reply
                 score = family.score(question, reply.text)
             scores.append(
-                Score(family=family.name, cluster=draw.cluster, depth=question.depth, score=score)
+                Score(
+                    family=question.family or family.name,
+                    cluster=draw.cluster,
+                    depth=question.depth,
+                    score=score,
+                )
             )
         outcome = ProbeOutcome(ok=True) if first is None else _timed(first, ok=True)
         return replace(outcome, scores=tuple(scores))

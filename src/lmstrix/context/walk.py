@@ -6,7 +6,7 @@ there and not done again.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from lmstrix.context.evidence import EffectiveSearch
 from lmstrix.context.families import LANGUAGES
+from lmstrix.context.families.shared import groups_of, together
 from lmstrix.context.findings import (
     curve_of,
     loadable_limit,
@@ -38,8 +39,9 @@ from lmstrix.results import (
 from lmstrix.types import ModelType
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from lmstrix.context.evidence import Ask
     from lmstrix.context.families import ProbeFamily
     from lmstrix.context.options import EventListener, TestOptions
     from lmstrix.context.plan import TestPlan
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 BASE_TOKENS = 1024
 MOST_FATAL_AT_BASE = 3
+HAYSTACKS_OF_ZEROS = 4  # as if so many had failed, where something dies
 _NOT_APPLICABLE = Limit(
     verdict=Verdict.NOT_APPLICABLE,
     evidence=("An embedding model gives no answers that could get worse.",),
@@ -200,38 +203,33 @@ class Walk:
         if (carried := self._carried(whole)) is not None:
             self._keep(effective=carried)
             return
-        search = EffectiveSearch(base_tokens=min(BASE_TOKENS, whole), ceiling_tokens=whole)
+        search = EffectiveSearch(
+            base_tokens=min(BASE_TOKENS, whole),
+            ceiling_tokens=whole,
+            groups=groups_of(self._families),
+        )
         journal = self._journalled_answers()
-        drawn: dict[int, int] = defaultdict(int)
+        drawn: Counter[tuple[int, tuple[str, ...]]] = Counter()
         timed: dict[int, list[ProbeOutcome]] = defaultdict(list)
         fatal_at_base = 0
         while fatal_at_base < MOST_FATAL_AT_BASE and (ask := search.next()) is not None:
             length = ask.length_tokens
-            families = [f for f in self._families if not ask.families or f.name in ask.families]
-            for _ in range(ask.haystacks):
-                number = drawn[length]
-                drawn[length] += 1
-                draw = self._draw(families, number, length, whole, ask.questions)
-                if journal[length]:
-                    outcome = journal[length].popleft()
-                else:
-                    work = partial(self._prober.probe_answer, draw)
-                    outcome = await self._probe(ProbeKind.ANSWER, length, work)
-                if outcome.scores:
-                    search.record(length, outcome.scores)
-                    timed[length].append(outcome)
-                elif length == search.base_tokens:
-                    fatal_at_base += 1  # longer prompts were processed: it was not the length
-                else:
-                    search.record(
-                        length,
-                        zeros(
-                            draw.family.name,
-                            haystacks=max(ask.haystacks, 2 * drawn[length]),
-                            questions=draw.questions,
-                        ),
-                    )
-                    break
+            draw = self._draw(ask, drawn, whole)
+            drawn[length, ask.families] += 1
+            if journal[length]:
+                outcome = journal[length].popleft()
+            else:
+                work = partial(self._prober.probe_answer, draw)
+                outcome = await self._probe(ProbeKind.ANSWER, length, work)
+            if outcome.scores:
+                search.record(length, outcome.scores)
+                timed[length].append(outcome)
+            elif length == search.base_tokens:
+                fatal_at_base += 1  # longer prompts were processed: it was not the length
+            else:
+                haystacks = max(HAYSTACKS_OF_ZEROS, 2 * drawn[length, ask.families])
+                lost = zeros(ask.families, haystacks=haystacks, questions=ask.questions)
+                search.record(length, lost)
             self._keep_effective(search, timed)
         self._keep_effective(search, timed)
 
@@ -244,19 +242,18 @@ class Walk:
             limit = replace(limit, verdict=processable.verdict)
         self._keep(effective=limit, curve=curve_of(search, timed))
 
-    def _draw(
-        self, families: Sequence[ProbeFamily], number: int, length: int, whole: int, questions: int
-    ) -> Draw:
-        """Haystacks take turns with families, then with languages."""
-        turn, which = divmod(number, len(families))
+    def _draw(self, ask: Ask, drawn: Mapping[tuple[int, tuple[str, ...]], int], whole: int) -> Draw:
+        """The next haystack of those families at that length; languages take turns."""
+        length = ask.length_tokens
+        number = drawn.get((length, ask.families), 0)
         return Draw(
-            family=families[which],
-            number=turn,
-            language=LANGUAGES[turn % len(LANGUAGES)],
+            family=together([f for f in self._families if f.name in ask.families]),
+            number=number,
+            language=LANGUAGES[number % len(LANGUAGES)],
             length=length,
             context=whole,
-            cluster=number,
-            questions=questions,
+            cluster=sum(count for (other, _), count in drawn.items() if other == length),
+            questions=ask.questions,
         )
 
     def _journalled_answers(self) -> defaultdict[int, deque[ProbeOutcome]]:

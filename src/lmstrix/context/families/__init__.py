@@ -7,7 +7,7 @@ entry point names a class with the shape of `ProbeFamily`.
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lmstrix.context.families.filler import LANGUAGES
 from lmstrix.context.families.haystack import Fact, Haystack, Question, answered, hide
@@ -39,8 +39,15 @@ class ProbeFamily(Protocol):
     `version` grows whenever the same seed gives other texts or scores.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[int]
+    @property
+    def name(self) -> str:
+        """What it is called; the same for every instance."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """See above."""
+        ...
 
     def haystack(
         self,

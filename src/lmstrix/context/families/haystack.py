@@ -28,14 +28,16 @@ _BETWEEN_DIGITS = re.compile(r"(?<=\d)[,._'\u2009\u202f](?=\d)")
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked after a haystack: `haystack.text + text` is the whole prompt.
 
-    `rivals` are the answers that other facts of the same haystack would give; `depth` is where
-    the fact stands, 0 at the start and 1 at the end.
+    `rivals` are the answers that other facts of the same haystack and family would give; `depth`
+    is where the fact stands, 0 at the start and 1 at the end. `family` is named where several
+    share the haystack.
     """
 
     text: str
     expected: str
     rivals: tuple[str, ...] = ()
     depth: float
+    family: str = ""
 
 
 class Haystack(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,11 +52,15 @@ class Haystack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence to hide, the question about it and the answer."""
+    """A sentence to hide, the question about it and the answer.
+
+    `family` tells facts apart whose answers are no rivals.
+    """
 
     sentence: str
-    question: str
-    answer: str
+    question: str = ""
+    answer: str = ""
+    family: str = ""
 
 
 def halves(asked: int) -> tuple[tuple[int, int], ...]:
@@ -110,13 +116,18 @@ def hide(
     ]
     pieces += [(depth * total, fact.sentence) for depth, fact in zip(depths, facts, strict=True)]
     pieces.sort(key=lambda piece: piece[0])
-    answers = [fact.answer for fact in facts]
+    answers = dict.fromkeys((fact.family, fact.answer) for fact in facts if fact.answer)
     questions = [
         Question(
             text="\n\n" + fact.question,
             expected=fact.answer,
-            rivals=tuple(answer for answer in answers if answer != fact.answer),
+            rivals=tuple(
+                answer
+                for family, answer in answers
+                if family == fact.family and answer != fact.answer
+            ),
             depth=round(depth, 4),
+            family=fact.family,
         )
         for fact, depth in zip(facts[:asked], depths, strict=False)
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lmstrix.context.families.haystack import LOOK_ALIKES, Fact, answered, halves, hide
 from lmstrix.context.families.names import PEOPLE
+from lmstrix.context.families.shared import Planted
 
 if TYPE_CHECKING:
     import random
@@ -44,22 +45,26 @@ class Keyed:
         language: str,
     ) -> Haystack:
         """See `ProbeFamily`."""
-        asked = min(questions, MOST)
-        values = _values(rng, asked + LOOK_ALIKES)
-        facts: list[Fact] = []
-        beside: list[Fact] = []
-        for draw, part in zip((_things, _people), halves(asked), strict=False):
-            drawn = draw(rng, values[len(facts) + len(beside) :][: sum(part)])
-            facts += drawn[: part[0]]
-            beside += drawn[part[0] :]
+        planted = self.facts(rng, questions=questions)
         return hide(
-            facts + beside,
+            planted.asked + planted.beside,
             rng,
-            asked=asked,
+            asked=len(planted.asked),
             approx_tokens=approx_tokens,
             count=count,
             language=language,
         )
+
+    def facts(self, rng: random.Random, *, questions: int) -> Planted:
+        """See `FactFamily`."""
+        asked = min(questions, MOST)
+        values = _values(rng, asked + LOOK_ALIKES)
+        planted = Planted([], [])
+        for draw, part in zip((_things, _people), halves(asked), strict=False):
+            drawn = draw(rng, values[sum(map(len, planted)) :][: sum(part)])
+            planted.asked.extend(drawn[: part[0]])
+            planted.beside.extend(drawn[part[0] :])
+        return planted
 
     def score(self, question: Question, answer: str) -> float:
         """See `ProbeFamily`."""
