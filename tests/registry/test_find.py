@@ -58,6 +58,14 @@ def test_an_exact_key_wins_over_longer_ones(make_entry: Callable[..., Entry]) ->
     assert find_entry("phi", entries).model.key == "phi"
 
 
+@pytest.mark.parametrize("query", ["phi", "Phi", "Phi:Latest", "ollama/phi"])
+def test_a_tag_that_ollama_adds_may_be_left_out(
+    make_entry: Callable[..., Entry], query: str
+) -> None:
+    entries = [make_entry(key, provider="ollama") for key in ("phi:latest", "phi-mini:latest")]
+    assert find_entry(query, entries).model.key == "phi:latest"
+
+
 def test_the_right_case_wins_over_another(make_entry: Callable[..., Entry]) -> None:
     entries = [make_entry("Phi"), make_entry("phi")]
     assert find_entry("phi", entries).model.key == "phi"

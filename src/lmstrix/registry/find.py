@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _Rule: TypeAlias = Callable[["Entry"], bool]
 _SHOWN = 8
 _NEAREST = 5
+_DEFAULT_TAG = ":latest"
 
 
 def find_entry(
@@ -26,9 +27,9 @@ def find_entry(
 
     The first of these that anything answers to decides: exact key, `provider/key`, path
     (absolute, or any number of its last folders; with or without `.gguf`), alias, the same
-    regardless of case, the beginning of a key or of its last piece. Models that are there come
-    before missing ones. Raises `AmbiguousModelError`, `ModelNotFoundError`, and `UsageError`
-    when `query` is empty.
+    regardless of case or without the tag `:latest`, which Ollama lets one leave out, the
+    beginning of a key or of its last piece. Models that are there come before missing ones.
+    Raises `AmbiguousModelError`, `ModelNotFoundError`, and `UsageError` when `query` is empty.
     """
     if not query.strip():
         raise UsageError("The model's name is empty.", hint="See `lmstrix list` for the names.")
@@ -87,7 +88,9 @@ def _lenient_rules(query: str) -> Sequence[_Rule]:
     def same(entry: Entry) -> bool:
         model = entry.model
         names = (model.key, qualified_name(entry), last_piece(model.key), model.name or "")
-        return any(name.casefold() in (low, bare) for name in names)
+        folded = {name.casefold() for name in names}
+        folded |= {name.removesuffix(_DEFAULT_TAG) for name in folded}
+        return not folded.isdisjoint((low, bare))
 
     def begins(entry: Entry) -> bool:
         key = entry.model.key
