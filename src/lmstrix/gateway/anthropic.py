@@ -81,14 +81,14 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
 
     @describe("Describe one model, as Anthropic's clients ask for it.", answer=ModelInfo)
     async def model(request: Request) -> Response:
-        entry = await gateway.find(request.path_params["model"])
+        entry = await gateway.find(request.path_params["name"])
         return json_response(_info(entry), headers=_id())
 
     return [
         Route(MESSAGES, messages, methods=["POST"]),
         Route(COUNT_TOKENS, count_tokens, methods=["POST"]),
         _AnthropicRoute("/v1/models", models, methods=["GET"]),
-        _AnthropicRoute("/v1/models/{model:path}", model, methods=["GET"]),
+        _AnthropicRoute("/v1/models/{name:path}", model, methods=["GET"]),
     ]
 
 

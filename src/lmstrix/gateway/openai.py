@@ -9,7 +9,7 @@ from uuid import uuid4
 import msgspec
 from starlette.routing import Route
 
-from lmstrix.errors import LMStrixError, UsageError
+from lmstrix.errors import LMStrixError, UnsupportedError, UsageError
 from lmstrix.gateway import openai_responses
 from lmstrix.gateway.describing import describe
 from lmstrix.gateway.errors import openai_error, problem_of
@@ -23,7 +23,7 @@ from lmstrix.protocol.openai.embeddings import (
     EmbeddingRequest,
     encode_vectors,
 )
-from lmstrix.types import Fragment, Stats, WireRequest
+from lmstrix.types import Fragment, ModelType, Stats, WireRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -162,6 +162,8 @@ class Rooms:
         self, request: HTTPRequest, path: str, body: bytes, entry: Entry, named: _Named
     ) -> Response:
         assert named.model is not None
+        if entry.model.type is ModelType.EMBEDDING:
+            raise UnsupportedError(f"{entry.model.key} makes embeddings, no text.")
         if named.model != entry.model.key:
             body = with_model(body, entry.model.key)
         return Relaying(

@@ -105,9 +105,7 @@ def _operation(
     def content(kind: str, one: object | None) -> dict[str, Any]:
         return {kind: {"schema": schema_of[id(one)] if one is not None else {}}}
 
-    answers: dict[str, Any] = {}
-    if description.answer is not None or description.stream is None:
-        answers |= content(description.kind, description.answer)
+    answers = content(description.kind, description.answer)
     if description.stream is not None:
         answers |= content(description.stream, description.event)
     operation: dict[str, Any] = {

@@ -179,7 +179,11 @@ def bind(options: GatewayOptions) -> list[socket.socket]:
     else:
         sockets = [_bound(options.host, options.port)]
     if options.as_lmstudio:
-        sockets.append(_discoverable())
+        try:
+            sockets.append(_discoverable())
+        except BusyError:
+            sockets[0].close()
+            raise
     return sockets
 
 
