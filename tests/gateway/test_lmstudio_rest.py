@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from lmstrix.config import Settings
 from lmstrix.protocol.events import EventDecoder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.conftest import Serve
 
     from lmstrix.gateway.server import Serving
 
@@ -161,14 +165,82 @@ async def test_tools_that_the_server_would_run_are_refused(http: httpx2.AsyncCli
     assert "integrations" in refused.json()["error"]["message"]
 
 
-async def test_a_stream_that_is_left_frees_the_engine(http: httpx2.AsyncClient, gateway: Serving):
-    import asyncio
+async def test_version_0_says_of_a_chat_how_it_went_and_by_what(http: httpx2.AsyncClient):
+    body = {
+        "model": "tiny-chat",
+        "messages": [{"role": "user", "content": "What is the capital of Poland?"}],
+        "temperature": 0,
+    }
+    answer = (await http.post("/api/v0/chat/completions", json=body)).json()
+    assert answer["choices"][0]["message"]["content"] == "Warsaw."
+    assert answer["usage"]["completion_tokens"] > 0
+    stats = answer["stats"]
+    assert stats["stop_reason"] == "eosFound"
+    assert stats["time_to_first_token"] > 0
+    assert stats["tokens_per_second"] > 0
+    assert answer["model_info"]["quant"] == "Q8_0"
+    assert answer["model_info"]["context_length"] > 0
+    assert answer["runtime"]["supported_formats"] == ["gguf"]
+    assert answer["runtime"]["version"]
 
-    long = {**QUESTION, "input": "Count.", "max_output_tokens": 4000, "stream": True}
-    await http.post("/api/v1/models/load", json={"model": "tiny-chat"})
-    async with http.stream("POST", "/api/v1/chat", json=long) as response:
-        async for _ in response.aiter_bytes():
-            break
-    async with asyncio.timeout(5):  # a slot that is not free would make it wait for the first
-        answer = await http.post("/api/v1/chat", json={**QUESTION, "max_output_tokens": 1})
-    assert answer.status_code == 200
+
+async def test_a_stream_of_version_0_has_that_in_its_last_piece(http: httpx2.AsyncClient):
+    import json
+
+    body = {"model": "tiny-chat", "prompt": "Once upon", "max_tokens": 4, "stream": True}
+    response = await http.post("/api/v0/completions", json=body)
+    events = EventDecoder().feed(response.content)
+    assert events[-1].data == b"[DONE]"
+    pieces = [json.loads(event.data) for event in events[:-1]]
+    assert pieces[-1]["choices"][0]["finish_reason"] == "length"
+    assert pieces[-1]["stats"]["stop_reason"] == "maxPredictedTokensReached"
+    assert pieces[-1]["model_info"]["arch"] == "llama"
+    assert all("stats" not in piece for piece in pieces[:-1])
+
+
+async def test_version_0_makes_vectors(http: httpx2.AsyncClient):
+    body = {"model": "tiny-embed", "input": ["a", "b"]}
+    answer = (await http.post("/api/v0/embeddings", json=body)).json()
+    assert [one["index"] for one in answer["data"]] == [0, 1]
+    assert len(answer["data"][0]["embedding"]) == 96
+
+
+async def test_version_0_refuses_an_unknown_model_and_none(http: httpx2.AsyncClient):
+    for body, status in (({"model": "none", "prompt": "a"}, 404), ({"prompt": "a"}, 400)):
+        refused = await http.post("/api/v0/completions", json=body)
+        assert refused.status_code == status
+        assert "error" in refused.json()
+
+
+async def test_a_download_is_begun_and_followed(serve: Serve, tmp_path: Path, shipped: Path):
+    import asyncio
+    import shutil
+
+    folder = tmp_path / "somebody" / "Small-GGUF"
+    folder.mkdir(parents=True)
+    shutil.copy(shipped / "tiny-chat.gguf", folder / "small-Q8_0.gguf")
+    serving = await serve(settings=Settings(discover=False), repositories=(str(tmp_path),))
+    async with httpx2.AsyncClient(base_url=serving.url, timeout=60) as http:
+        body = {"model": "somebody/Small-GGUF", "quantization": "Q8_0"}
+        begun = (await http.post("/api/v1/models/download", json=body)).json()
+        assert begun["status"] in ("downloading", "completed")
+        async with asyncio.timeout(30):
+            while begun["status"] == "downloading":
+                path = f"/api/v1/models/download/status/{begun['job_id']}"
+                begun = (await http.get(path)).json()
+        assert begun["status"] == "completed"
+        assert begun["downloaded_bytes"] == begun["total_size_bytes"] > 0
+        models = (await http.get("/api/v1/models")).json()["models"]
+        assert [(one["key"], one["publisher"]) for one in models] == [("small-Q8_0", "somebody")]
+        again = (await http.post("/api/v1/models/download", json=body)).json()
+        assert again["status"] == "already_downloaded"
+        assert "job_id" not in again
+        for wrong, status in (
+            ({"model": "nothing"}, 404),
+            ({"model": "https://huggingface.co/a/b"}, 400),
+            ({**body, "quantization": "Q2_K"}, 400),
+        ):
+            refused = await http.post("/api/v1/models/download", json=wrong)
+            assert refused.status_code == status
+        lost = await http.get("/api/v1/models/download/status/none")
+        assert lost.status_code == 404

@@ -1,7 +1,7 @@
 """LM Studio's REST interface: who listens, the models of versions 0 and 1, loading and unloading.
 
-`lmstrix.gateway.lmstudio_chat` has `/api/v1/chat`, `lmstrix.gateway.lmstudio_v0` the answers of
-version 0. LM Studio's own programs tell it from others by `/lmstudio-greeting`.
+Beside it are `lmstudio_chat` with `/api/v1/chat`, `lmstudio_downloads`, and `lmstudio_v0` with the
+answers of version 0. LM Studio's own programs tell it from others by `/lmstudio-greeting`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from lmstrix import __version__
 from lmstrix.errors import ModelNotFoundError
+from lmstrix.gateway import lmstudio_chat, lmstudio_downloads, lmstudio_v0
 from lmstrix.gateway.describing import describe
 from lmstrix.gateway.lmstudio_facts import (
     bits_of,
@@ -44,8 +45,6 @@ _V0_TYPES = {ModelType.LLM: "llm", ModelType.VLM: "vlm", ModelType.EMBEDDING: "e
 
 def routes(gateway: Gateway) -> list[BaseRoute]:
     """The routes of models; those of answers are in the modules beside."""
-    from lmstrix.gateway import lmstudio_chat, lmstudio_v0  # noqa: PLC0415  # they import this
-
     rooms = Rooms(gateway)
     return [
         Route(rest.GREETING, rooms.greet, methods=["GET"]),
@@ -56,6 +55,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         Route(rest.V1_MODELS, rooms.models_v1, methods=["GET"]),
         Route(rest.V1_LOAD, rooms.load, methods=["POST"]),
         Route(rest.V1_UNLOAD, rooms.unload, methods=["POST"]),
+        *lmstudio_downloads.routes(gateway),
         *lmstudio_chat.routes(gateway),
     ]
 
