@@ -12,6 +12,9 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
+from servers.scripted import Asked, Wire, scripted
+
+from lmstrix.config import ServerSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -467,3 +470,63 @@ async def test_the_program_llm_runs_on_it(gateway: Serving, tmp_path: Path):
     assert "Warsaw" in await llm(*asked)
     assert "Warsaw" in await llm("--no-stream", *asked)
     assert list(json.loads(await llm("n?", "--schema", "n int"))) == ["n"]
+
+
+UPSTREAM = b"""data: {"choices":[{"delta":{"content":"Hi"}}],"own":{"kept":[1, 2]}}
+
+: ping
+
+data: [DONE]
+
+"""
+
+
+async def test_between_two_servers_of_one_dialect_bytes_are_passed_on(serve: Serve):
+    async def upstream(asked: Asked, wire: Wire) -> None:
+        if asked.path == "/v1/models":
+            await wire.json({"data": [{"id": "far/model"}]})
+        elif asked.method == "POST" and asked.path == "/v1/chat/completions":
+            await wire.head()
+            await wire.raw(UPSTREAM)
+        else:
+            await wire.json({"error": "unknown"}, 404)
+
+    async with scripted(upstream) as far:
+        known = {"far": ServerSettings(url=far.url, provider="openai")}
+        gateway = await serve(settings=Settings(servers=known, discover=False))
+        body = b'{"model": "far/model", "stream": true, "messages": [ ], "own": {"field":  1}}'
+        async with httpx2.AsyncClient(base_url=gateway.url) as http:
+            answer = await http.post("/v1/chat/completions", content=body)
+            renamed = body.replace(b"far/model", b"FAR")
+            await http.post("/v1/chat/completions", content=renamed)
+        assert answer.content == UPSTREAM
+        exact, named = [one for one in far.asked if one.method == "POST"]
+        assert exact.body == body
+        assert named.json == exact.json  # only the name is set right
+        assert exact.fields["x-lmstrix-hops"] == "1"
+
+
+async def test_who_leaves_a_passed_on_answer_ends_it_where_it_is_made(serve: Serve):
+    gone = asyncio.Event()
+
+    async def upstream(asked: Asked, wire: Wire) -> None:
+        if asked.path == "/v1/models":
+            await wire.json({"data": [{"id": "far"}]})
+        elif asked.method == "POST":
+            await wire.head()
+            await wire.raw(UPSTREAM.partition(b": ping")[0])
+            await wire.gone()
+            gone.set()
+        else:
+            await wire.json({"error": "unknown"}, 404)
+
+    async with scripted(upstream) as far:
+        known = {"far": ServerSettings(url=far.url, provider="openai")}
+        gateway = await serve(settings=Settings(servers=known, discover=False))
+        body = {"model": "far", "stream": True, "messages": HELLO}
+        async with (
+            httpx2.AsyncClient(base_url=gateway.url) as http,
+            http.stream("POST", "/v1/chat/completions", json=body) as answer,
+        ):
+            await anext(answer.aiter_raw())
+        await asyncio.wait_for(gone.wait(), 1)

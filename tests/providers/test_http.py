@@ -158,3 +158,23 @@ async def test_what_is_no_http_is_no_server_of_ours():
     async with scripted(ssh) as here:
         with pytest.raises(ProtocolError, match="HTTP"):
             await HttpServer(here.url).call("GET", "/")
+
+
+async def test_a_server_has_to_wait_for_a_slow_reader():
+    waits = asyncio.Event()
+
+    async def flood(asked: Asked, wire: Wire) -> None:
+        await wire.head()
+        while True:
+            sending = asyncio.ensure_future(wire.raw(bytes(2**20)))
+            done, _ = await asyncio.wait([sending], timeout=0.5)
+            if not done:
+                waits.set()
+            await sending
+
+    async with scripted(flood) as here, HttpServer(here.url).open("GET", "/") as incoming:
+        await asyncio.wait_for(waits.wait(), 20)
+        assert len(await incoming.read()) < 16 * 2**20
+        read = 0
+        while read < 32 * 2**20:  # and goes on once it is read
+            read += len(await incoming.read())

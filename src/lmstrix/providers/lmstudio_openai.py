@@ -192,7 +192,7 @@ class LMStudioProvider(OpenAIProvider):
             echo_load_config=True,
         )
         whole = await self._http.call("POST", rest.V1_LOAD, _encode(wish))
-        if not whole.ok:
+        if not whole.ok or _lacks_path(whole):
             raise self._load_error(whole, model, config)
         loaded = self._read(whole, rest.V1_LOAD, rest.LoadAnswer)
         for one in await self.list_instances():
