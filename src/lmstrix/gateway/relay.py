@@ -14,6 +14,7 @@ from lmstrix.gateway.responding import EVENT_STREAM, problem_response, until_gon
 from lmstrix.types import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self
@@ -34,24 +35,29 @@ def can_relay(held: Held, dialect: str) -> bool:
 
 
 def with_model(body: bytes, model: str) -> bytes:
-    """The JSON object `body` with its field `model` set; all else stays as it was written.
+    """As `with_fields`, for the field `model`."""
+    return with_fields(body, model=model)
+
+
+def with_fields(body: bytes, **fields: object) -> bytes:
+    """The JSON object `body` with some of its fields set; all else stays as it was written.
 
     Raises `UsageError` for what is no JSON object.
     """
     try:
-        fields = msgspec.json.decode(body, type=_Fields)
+        written = msgspec.json.decode(body, type=_Fields)
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise UsageError(f"The request is no JSON object: {problem}.") from None
-    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-    return msgspec.json.encode(fields)
+    written |= {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
+    return msgspec.json.encode(written)
 
 
 class Relaying(Response):
     """The answer of the server behind, unparsed, with its status and content type.
 
-    `holding` gives the instance and is left when the answer is over. A stream in which nothing
-    comes for longer than the settings allow is ended as stalled; a whole answer may take as long
-    as it takes. That the caller goes away closes the connection behind.
+    `holding` gives the instance and is left when the answer is over; `wire` may depend on it. A
+    stream in which nothing comes for longer than the settings allow is ended as stalled; a whole
+    answer may take as long as it takes. That the caller goes away closes the connection behind.
     """
 
     def __init__(
@@ -59,7 +65,7 @@ class Relaying(Response):
         request: Request,
         holding: AbstractAsyncContextManager[Held],
         dialect: str,
-        wire: WireRequest,
+        wire: WireRequest | Callable[[Held], WireRequest],
         *,
         stream: bool,
     ) -> None:
@@ -75,7 +81,7 @@ class Relaying(Response):
         await until_gone(self._request, self._relay(scope, receive, send))
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._begun = False
+        self._begun = self._events = False
         try:
             async with self._holding as held:
                 await self._pass_on(held, send)
@@ -86,17 +92,20 @@ class Relaying(Response):
                 return
             if not self._stream:
                 raise
-            event = b"data: " + error_body(scope["path"], problem) + b"\n\n"
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+            body = error_body(scope["path"], problem)
+            last = b"data: " + body + b"\n\n" if self._events else body + b"\n"
+            await send({"type": "http.response.body", "body": last, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pass_on(self, held: Held, send: Send) -> None:
         timeouts = held.session.timeouts
+        wire = self._wire(held) if callable(self._wire) else self._wire
         with _StallTimer(held, timeouts, armed=self._stream) as timer:
-            async with held.provider.relay(held.instance, self._dialect, self._wire) as relayed:
+            async with held.provider.relay(held.instance, self._dialect, wire) as relayed:
                 kind = relayed.content_type
                 headers = [(b"content-type", kind.encode("latin-1"))]
-                if kind.startswith(EVENT_STREAM):
+                self._events = kind.startswith(EVENT_STREAM)
+                if self._events:
                     headers.append((b"cache-control", b"no-cache"))
                 self._begun = True
                 await send(

@@ -12,6 +12,7 @@ from lmstrix.errors import LMStrixError, NotFoundError, UnsupportedError, UsageE
 from lmstrix.gateway.describing import describe
 from lmstrix.gateway.errors import ollama_error, problem_of
 from lmstrix.gateway.reading import decode_body
+from lmstrix.gateway.relay import Relaying, with_fields
 from lmstrix.gateway.responding import Streaming, json_response, until_gone
 from lmstrix.protocol.ollama.durations import keep_alive_s
 from lmstrix.protocol.ollama.messages import (
@@ -21,10 +22,11 @@ from lmstrix.protocol.ollama.messages import (
     Reply,
     encode,
 )
-from lmstrix.protocol.ollama.options import read_options
+from lmstrix.protocol.ollama.options import load_options, read_options
 from lmstrix.protocol.ollama.replies import AnswerEncoder, idle, join
-from lmstrix.protocol.ollama.requests import read_chat, read_generate
-from lmstrix.types import LoadConfig, Stats
+from lmstrix.protocol.ollama.requests import CHAT, GENERATE, read_chat, read_generate
+from lmstrix.providers.ollama.answering import options_of
+from lmstrix.types import LoadConfig, Stats, WireRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HTTPRequest
     from starlette.responses import Response
 
-    from lmstrix.gateway.gateway import Gateway
+    from lmstrix.gateway.gateway import Gateway, Held
     from lmstrix.gateway.ollama.shelf import Chosen, Shelf
     from lmstrix.protocol.ollama.options import ReadOptions
     from lmstrix.types import Request
 
 _Body = TypeVar("_Body", ChatRequest, GenerateRequest)
 
+DIALECT = "ollama"
 NDJSON = "application/x-ndjson"
 _MOST_LOGPROBS = 20
 
@@ -58,6 +61,8 @@ class Answers:
         options = read_options(chosen.options(wish.options))
         if not wish.messages:
             return await self._rest(request, wish, chosen, options)
+        if self._speaks(chosen):
+            return await self._relay(request, CHAT, wish, chosen, options)
         question = read_chat(wish, options.sampling, before=chosen.before())
         return await self._answer(request, wish, chosen, options, question)
 
@@ -69,8 +74,35 @@ class Answers:
         options = read_options(chosen.options(wish.options))
         if not wish.prompt:
             return await self._rest(request, wish, chosen, options)
+        if self._speaks(chosen):
+            return await self._relay(request, GENERATE, wish, chosen, options)
         question = read_generate(wish, options.sampling, before=chosen.before())
         return await self._answer(request, wish, chosen, options, question)
+
+    def _speaks(self, chosen: Chosen) -> bool:
+        """Whether the server behind speaks this dialect itself, and of this very model."""
+        opened = self._gateway.client._open  # noqa: SLF001  # of the same house
+        return chosen.made is None and DIALECT in opened.provider_of(chosen.entry.model).dialects
+
+    async def _relay(
+        self,
+        request: HTTPRequest,
+        path: str,
+        wish: ChatRequest | GenerateRequest,
+        chosen: Chosen,
+        options: ReadOptions,
+    ) -> Response:
+        """Pass the request on, with the size that is loaded: Ollama loads anew without it."""
+        body = await request.body()
+
+        def wire(held: Held) -> WireRequest:
+            loaded = load_options(options_of(held.instance)) | (wish.options or {})
+            told = with_fields(body, model=held.instance.model_key, options=loaded)
+            return WireRequest(method="POST", path=path, body=told)
+
+        ttl_s = keep_alive_s(wish.keep_alive)
+        holding = self._gateway.hold(chosen.name, config=_wished(options.load), ttl_s=ttl_s)
+        return Relaying(request, holding, DIALECT, wire, stream=wish.stream is not False)
 
     async def _rest(
         self,

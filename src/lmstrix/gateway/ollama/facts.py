@@ -27,6 +27,7 @@ from lmstrix.protocol.ollama.models import (
     Version,
     parameter_size,
 )
+from lmstrix.providers.ollama import OllamaProvider
 from lmstrix.types import ModelType
 
 if TYPE_CHECKING:
@@ -77,8 +78,17 @@ class Facts:
         """`POST /api/show`."""
         wish = await read_body(request, Named)
         chosen = await self._shelf.find(wish.wanted)
+        if (told := await self._told(chosen)) is not None:
+            return json_response(told)
         header = await asyncio.to_thread(_header, chosen.entry.model)
         return json_response(_shown(chosen, header, verbose=bool(wish.verbose)))
+
+    async def _told(self, chosen: Chosen) -> Shown | None:
+        """What an Ollama behind tells of the model itself; `None` where there is none."""
+        provider = self._gateway.client._open.provider_of(chosen.entry.model)  # noqa: SLF001  # of the same house
+        if chosen.made is not None or not isinstance(provider, OllamaProvider):
+            return None
+        return await provider.show(chosen.entry.model.key)
 
     @describe("The loaded models", answer=Processes)
     async def ps(self, request: Request) -> Response:  # noqa: ARG002  # Starlette passes it

@@ -107,7 +107,7 @@ class OllamaProvider(BaseProvider):
         return cls(HttpServer.known(server, settings), expected=named)
 
     @classmethod
-    async def discover(cls, settings: Settings, places: Places) -> Sequence[Self]:  # as above
+    async def discover(cls, settings: Settings, places: Places) -> Sequence[Self]:  # noqa: ARG003  # as above
         """Where `OLLAMA_HOST` or Ollama's default says, and at servers of unknown kind."""
         found = await look_for(cls.name, settings, [usual_server(os.environ)])
         return [cls(http, expected=named, version=said.version) for http, said, named in found]
@@ -141,7 +141,7 @@ class OllamaProvider(BaseProvider):
                 return old
             async with gate:
                 try:
-                    shown = await self._show(key)
+                    shown = await self.show(key)
                 except UnreachableError:
                     raise
                 except LMStrixError as problem:
@@ -202,7 +202,7 @@ class OllamaProvider(BaseProvider):
         pictures = any(message.images for message in request.messages)
         if request.tools or request.think or pictures:
             if (able := self._able.get(instance.model_key)) is None:
-                shown = await self._show(instance.model_key)
+                shown = await self.show(instance.model_key)
                 told = described(
                     instance.model_key,
                     wire.Listed(),
@@ -237,7 +237,7 @@ class OllamaProvider(BaseProvider):
 
     async def sampling_defaults(self, instance: Instance) -> Mapping[str, object]:
         """What the model's own parameters set; Ollama does not tell the rest."""
-        shown = await self._show(instance.model_key)
+        shown = await self.show(instance.model_key)
         sampling = read_options(parameters_of(shown.parameters or "")).sampling
         return {
             name: value
@@ -292,7 +292,7 @@ class OllamaProvider(BaseProvider):
 
     async def default_context(self, model: Model) -> int | None:
         """`num_ctx` among the model's own parameters; `None` where the server chooses."""
-        shown = await self._show(model.key)
+        shown = await self.show(model.key)
         found = parameters_of(shown.parameters or "").get("num_ctx")
         return int(found) if isinstance(found, float) else None
 
@@ -336,7 +336,8 @@ class OllamaProvider(BaseProvider):
 
     # Inside
 
-    async def _show(self, key: str) -> wire.Shown:
+    async def show(self, key: str) -> wire.Shown:
+        """What the server tells of a model. Raises `ModelNotFoundError`."""
         return await self._talk.post("/api/show", wire.Named(model=key), wire.Shown, model=key)
 
     async def _know_version(self) -> None:
