@@ -1,8 +1,8 @@
 """The way to one server of somebody else: HTTP, with its token, headers, certificates and proxy.
 
 A connection serves one request, because to close it is the way to cancel. Without a proxy it is
-spoken by `protocol.http1` (a general client costs three times as much per streamed token and a
-quarter of a second to import); through a proxy, httpx2 speaks it.
+spoken by `protocol.http1` (a general client costs three times as much per streamed token); through
+a proxy, httpx2 speaks it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ from lmstrix.protocol.http1 import request_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-
-    import httpx2
+    from contextlib import AbstractAsyncContextManager
 
     from lmstrix.config import Settings
     from lmstrix.errors import LMStrixError
@@ -252,27 +251,19 @@ class HttpServer:
             raise
         return reply
 
-    @asynccontextmanager
-    async def _through(
+    def _through(
         self, proxy: str, method: str, path: str, body: bytes, fields: Mapping[str, str]
-    ) -> AsyncGenerator[Incoming, None]:
-        import httpx2  # noqa: PLC0415  # only who has a proxy needs it
+    ) -> AbstractAsyncContextManager[Incoming]:
+        from lmstrix.providers.proxied import request_through  # noqa: PLC0415  # few have a proxy
 
         address = f"{'https' if self._tls else 'http'}://{self._authority}{path}"
-        own = {"Content-Type": "application/json", "Accept-Encoding": "identity", **fields}
-        timeout = httpx2.Timeout(None, connect=CONNECT_S)
-        try:
-            async with (
-                httpx2.AsyncClient(
-                    proxy=proxy, verify=self._tls_context() or True, timeout=timeout
-                ) as client,
-                client.stream(method, address, content=body, headers=own) as response,
-            ):
-                yield _Proxied(response)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as problem:
-            raise self.unreachable(f"cannot be reached through the proxy ({problem})") from None
-        except httpx2.TransportError as problem:
-            raise self.unreachable(f"closed the connection ({problem})") from None
+        return request_through(
+            proxy,
+            (method, address, body, fields),
+            context=self._tls_context(),
+            connect_s=CONNECT_S,
+            unreachable=self.unreachable,
+        )
 
     def _fields(self, more: Mapping[str, str] | None) -> dict[str, str]:
         fields = hop_fields() | {name.lower(): value for name, value in (more or {}).items()}
@@ -378,29 +369,6 @@ class HttpServer:
     def silent(self, within_s: float) -> UnreachableError:
         """The error for a server that takes a question and says nothing."""
         return self.unreachable(f"has not answered within {within_s:g} s")
-
-
-class _Proxied:
-    """A response that httpx2 reads."""
-
-    def __init__(self, response: httpx2.Response) -> None:
-        self.status = response.status_code
-        self.fields = dict(response.headers)
-        self._pieces = response.aiter_raw()
-
-    async def read(self) -> bytes:
-        import httpx2  # noqa: PLC0415  # it is there already
-
-        try:
-            return await anext(self._pieces, b"")
-        except httpx2.TransportError as problem:
-            raise ConnectionResetError(str(problem) or "the connection broke off") from None
-
-    async def read_all(self) -> bytes:
-        pieces = []
-        while piece := await self.read():
-            pieces.append(piece)
-        return b"".join(pieces)
 
 
 class _PassingError(Exception):
