@@ -86,7 +86,7 @@ def test_all_names_are_there() -> None:
     assert set(lms.__all__) == set(lms._HOME)
     for name in lms.__all__:
         assert getattr(lms, name) is not None
-    assert dir(lms) == lms.__all__
+    assert dir(lms) == sorted(lms.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = lms.nope  # type: ignore[attr-defined]
 

@@ -240,7 +240,8 @@ class ScriptedServer:
         def drop() -> None:
             for socket in tuple(self._sockets):
                 socket.transport.abort()
-            done.set()
+            # The transport closes its socket in the next turn of the loop.
+            self._loop.call_soon(self._loop.call_soon, done.set)
 
         done = threading.Event()
         self._loop.call_soon_threadsafe(drop)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from lmstrix.lmstudio.addresses import Address, tls_context
-from lmstrix.lmstudio.errors import LMStudioTimeoutError
+from lmstrix.lmstudio.errors import LMStudioTimeoutError, LMStudioWebsocketError
 from lmstrix.lmstudio.link import Link
 from lmstrix.lmstudio.silence import Silence, lost, unreachable
 from lmstrix.lmstudio.tunnel import Tunnel
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from lmstrix.lmstudio.link import Inbox
     from lmstrix.protocol.lmstudio.envelopes import Auth
 
-_CHUNK_BYTES = 64 * 2**10
-
 
 class _Traffic(asyncio.Protocol):
     """What the event loop calls when something comes."""
@@ -25,20 +23,36 @@ class _Traffic(asyncio.Protocol):
     def __init__(self, link: Link) -> None:
         self.link = link
         self.silence = Silence()
-        self.changed: asyncio.Future[None] | None = None
-        self._transport: asyncio.WriteTransport | None = None
+        self.tunnel: Tunnel | None = None  # while a proxy is asked for a way
+        self.refusal: LMStudioWebsocketError | None = None  # what the proxy said instead
+        self.transport: asyncio.Transport | None = None
+        self._changed: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self._ask_way(data)
+            return
         self.silence.broken()
         self.link.feed(data)
         self.flush()
         self.note()
 
+    def _ask_way(self, data: bytes) -> None:
+        assert self.tunnel is not None
+        try:
+            self.tunnel.feed(data)
+        except LMStudioWebsocketError as problem:
+            self.refusal = problem
+        self.note()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.tunnel is not None:
+            self._ask_way(b"")
+            return
         if exc is None and self.link.lost is None:
             self.link.feed_end()
         self.link.lose(lost(self.link.url, exc or EOFError("the server went away")))
@@ -46,7 +60,7 @@ class _Traffic(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what the link has to say."""
-        transport = self._transport
+        transport = self.transport
         if transport is None:
             return
         for piece in self.link.outgoing():
@@ -59,13 +73,18 @@ class _Traffic(asyncio.Protocol):
 
     def note(self) -> None:
         """Wake who waits for the connection itself: a handshake, a sign of life."""
-        if self.changed is not None and not self.changed.done():
-            self.changed.set_result(None)
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def wait_for_change(self) -> None:
+        """Wait until something has come, or the connection is gone."""
+        self._changed = asyncio.get_running_loop().create_future()
+        await self._changed
 
     def close(self) -> None:
         """End the connection. A loop that is closed already cannot be told; its socket is."""
         self.link.close()
-        transport = self._transport
+        transport = self.transport
         if transport is None or transport.is_closing():
             return
         self.flush()
@@ -105,7 +124,7 @@ class AsyncSocket:
                 traffic.link.start()
                 traffic.flush()
                 while not traffic.link.ready and traffic.link.lost is None:
-                    await opened._change()  # its own
+                    await traffic.wait_for_change()
         except TimeoutError:
             opened.close()
             raise unreachable(url, TimeoutError(f"it said nothing for {limit_s:g} s")) from None
@@ -136,7 +155,7 @@ class AsyncSocket:
             try:
                 async with asyncio.timeout(Silence.ANSWER_S):
                     while self.alive and self.link.pongs == before:
-                        await self._change()
+                        await self._traffic.wait_for_change()
             except TimeoutError:
                 self.link.lose(lost(self.link.url, TimeoutError("no sign of life")))
         return self.alive
@@ -199,11 +218,6 @@ class AsyncSocket:
         else:
             self._traffic.close()
 
-    async def _change(self) -> None:
-        changed = self.loop.create_future()
-        self._traffic.changed = changed
-        await changed
-
     def _raise_if_lost(self) -> None:
         if self.link.lost is not None:
             raise self.link.lost
@@ -219,23 +233,15 @@ async def _connect(traffic: _Traffic, address: Address, access: Access) -> None:
         )
         return
     proxy = Address.parse(access.proxy)
-    tunnel = Tunnel(address, proxy)
-    reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
-    try:
-        writer.write(tunnel.request())
-        while not tunnel.open:
-            tunnel.feed(await reader.read(_CHUNK_BYTES))
-    except BaseException:
-        writer.close()
-        raise
-    transport: asyncio.Transport | None = writer.transport  # type: ignore[assignment]
-    if context is not None:
-        transport = await loop.start_tls(
-            writer.transport,
-            traffic,
-            context,
-            server_hostname=name,
-        )
+    tunnel = traffic.tunnel = Tunnel(address, proxy)
+    await loop.create_connection(lambda: traffic, proxy.host, proxy.port)
+    transport = traffic.transport
     assert transport is not None
-    transport.set_protocol(traffic)
-    traffic.connection_made(transport)
+    transport.write(tunnel.request())
+    while not tunnel.open:
+        await traffic.wait_for_change()
+        if traffic.refusal is not None:
+            raise traffic.refusal
+    traffic.tunnel = None
+    if context is not None:
+        traffic.transport = await loop.start_tls(transport, traffic, context, server_hostname=name)

@@ -153,8 +153,7 @@ class Link:
 
     def close(self) -> None:
         """Say goodbye; what is open ends without an answer."""
-        if self._protocol.state is OPEN:
-            self._protocol.send_close()
+        self._say_goodbye()
         self.lose(LMStudioClientError("The connection was closed on this side."))
 
     def feed(self, data: bytes) -> None:
@@ -180,6 +179,10 @@ class Link:
         for inbox in inboxes:
             inbox.end(error)
 
+    def _say_goodbye(self, code: int | None = None) -> None:
+        if self._protocol.state is OPEN:  # else the server was first
+            self._protocol.send_close(code)
+
     def _read_events(self) -> None:
         protocol = self._protocol
         for event in protocol.events_received():
@@ -188,8 +191,8 @@ class Link:
                     self._take(event.data)  # type: ignore[arg-type]  # bytes when received
                 else:
                     self._rare(event)
-            elif protocol.handshake_exc is None:
-                self._protocol.send_text(self._connection.hello())
+            elif protocol.handshake_exc is None and protocol.state is OPEN:
+                protocol.send_text(self._connection.hello())
         if protocol.handshake_exc is not None:
             self.lose(self._handshake_error(protocol.handshake_exc))
         elif protocol.state not in (OPEN, CONNECTING):
@@ -212,7 +215,7 @@ class Link:
             event = self._connection.receive(data)
         except ProtocolError as problem:
             # What the frame was an answer to nobody knows: no call here can be trusted to end.
-            self._protocol.send_close(1002)
+            self._say_goodbye(1002)
             self.lose(
                 LMStudioWebsocketError(
                     f"{problem.message} The connection to {self.url} was given up.",
@@ -244,7 +247,7 @@ class Link:
         elif isinstance(event, Accepted):
             self.ready = True
         elif isinstance(event, Refused):
-            self._protocol.send_close()
+            self._say_goodbye()
             self.lose(LMStudioServerError("Authentication failed", event.error or "no reason"))
         elif isinstance(event, Warned):
             _LOG.error("SDK communication warning: %s", event.text)
@@ -253,7 +256,7 @@ class Link:
 
     def _lost_error(self) -> Exception:
         problem = self._protocol.parser_exc
-        if problem is not None:
+        if problem is not None and not isinstance(problem, EOFError):
             why = f"it sent what is no WebSocket, or more than {self._limit_bytes:,} bytes at once"
         elif self._protocol.close_rcvd is not None:
             why = f"the server closed it ({self._protocol.close_rcvd})"
