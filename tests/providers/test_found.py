@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Self
 
@@ -136,3 +139,27 @@ def test_one_server_is_one_provider_the_one_that_is_named_or_preferred() -> None
         ("x", "http://b"),
     ]
     assert [one.name for one in preferred(views, name="x")] == ["x", "x"]
+
+
+@pytest.mark.parametrize("kind", ["openai", "lmstudio-openai", "ollama", "lmstudio"])
+def test_kinds_without_a_configured_server_are_not_imported(kind: str) -> None:
+    code = f"""if True:
+        import json, sys
+        from lmstrix.config import Places, ServerSettings, Settings
+        from lmstrix.providers.found import Kinds
+
+        def names(settings):
+            return sorted(one.name for one in Kinds(settings, Places.locate()).connect())
+
+        plain = names(Settings())
+        loaded = [name for name in sys.modules if name.startswith("lmstrix.providers.")]
+        server = ServerSettings(url="http://h:1", provider="{kind}")
+        print(json.dumps([plain, loaded, names(Settings(servers={{"x": server}}))]))
+    """
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    plain, loaded, named = json.loads(told.stdout)
+    assert plain == ["embedded"]
+    assert not [
+        name for name in loaded if any(word in name for word in ("openai", "ollama", "lmstudio"))
+    ]
+    assert named == sorted(["embedded", kind])

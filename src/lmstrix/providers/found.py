@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 GROUP = "lmstrix.providers"
 
+# Kinds of ours that connect to configured servers alone: without one they need not be imported,
+# which every command would pay for.
+_CONFIGURED_ONLY = frozenset({"lmstudio", "lmstudio-openai", "ollama", "openai"})
+
 
 class Kinds:
     """The kinds of providers that are installed; each is imported when it is first needed.
@@ -47,7 +51,11 @@ class Kinds:
     def connect(self) -> list[Provider]:
         """One provider per configured server of every kind; touches none of them."""
         found: list[Provider] = []
-        for name in self._plugins:
+        named = {server.provider for server in self._settings.servers.values()}
+        for name, plugin in self._plugins.items():
+            ours = name in _CONFIGURED_ONLY and plugin.value.startswith("lmstrix.")
+            if ours and name not in named:
+                continue
             if (kind := self._kind(name)) is not None:
                 try:
                     found.extend(kind.connect(self._settings, self._places))
