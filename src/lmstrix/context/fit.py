@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lmstrix.context.search import MemoryLine
-from lmstrix.gguf import Confidence, MemoryModel, MemoryNeed
+from lmstrix.errors import UnsupportedError
+from lmstrix.gguf import Confidence, MemoryModel, MemoryNeed, read_header
 from lmstrix.types import LoadConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lmstrix.gguf import Header
-    from lmstrix.types import MemoryUse
+    from lmstrix.types import MemoryUse, Model
 
 KV_TYPES = ("f16", "q8_0", "q4_0")
 STEP_TOKENS = 256  # llama.cpp rounds contexts up to this
@@ -121,6 +122,20 @@ def fit(
         confidence=model.confidence,
         notes=tuple(notes),
     )
+
+
+def fit_model(model: Model, *, kv_types: Sequence[str], memory_limit_bytes: int | None) -> Fit:
+    """`fit` for the file of `model` on this machine, within `memory_limit_bytes`.
+
+    Raises `UnsupportedError` for a model without a GGUF file to read.
+    """
+    if model.path is None or model.format != "gguf":
+        raise UnsupportedError(
+            f"{model.key} has no GGUF file to read, so nothing can be predicted.",
+            hint=f"Measure it: lmstrix test {model.key}",
+        )
+    memory = machine_memory(memory_limit_bytes)
+    return fit(read_header(Path(model.path)), memory=memory, kv_types=tuple(kv_types))
 
 
 def memory_prior(model: MemoryModel, load: LoadConfig, memory: MemoryBudget) -> MemoryLine:
