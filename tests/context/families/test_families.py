@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -17,12 +18,17 @@ from lmstrix.context.families import (
     find_families,
     hide,
 )
+from lmstrix.context.families.common import WANTED, Common
+from lmstrix.context.families.dialogue import Dialogue
 from lmstrix.context.families.filler import sentences
 from lmstrix.context.families.haystack import Fact
 from lmstrix.context.families.keyed import Keyed
 from lmstrix.context.families.latent import Latent
+from lmstrix.context.families.shared import FactFamily, Shared, groups_of, together
+from lmstrix.context.families.tracking import Tracking
 
-FAMILIES = (Keyed(), Latent())
+ONE_ANSWER = (Keyed(), Latent(), Tracking(), Dialogue())  # each question has one right answer
+FAMILIES = (*ONE_ANSWER, Common())
 SEEDS = range(40)
 COMMON = {*("a", "an", "the", "is", "was", "to", "in", "of", "for", "as", "kind", "some")}
 ONLY = {*("answer", "give", "reply", "with", "only", "the", "number", "name")}
@@ -49,6 +55,11 @@ def family(request: pytest.FixtureRequest) -> ProbeFamily:
     return request.param
 
 
+@pytest.fixture(params=ONE_ANSWER, ids=lambda family: family.name)
+def one_answer(request: pytest.FixtureRequest) -> ProbeFamily:
+    return request.param
+
+
 def mean(scores: list[float]) -> float:
     return sum(scores) / len(scores)
 
@@ -60,14 +71,14 @@ def test_an_oracle_scores_full(family: ProbeFamily) -> None:
 
 
 def test_someone_who_guesses_among_the_values_in_sight_scores_at_most_chance(
-    family: ProbeFamily,
+    one_answer: ProbeFamily,
 ) -> None:
     rng = random.Random(0)
     scores = []
     for seed in range(400):
-        for question in build(family, seed, tokens=300).questions:
+        for question in build(one_answer, seed, tokens=300).questions:
             guess = rng.choice([question.expected, *question.rivals])
-            scores.append(family.score(question, guess))
+            scores.append(one_answer.score(question, guess))
     assert mean(scores) == pytest.approx(1 / 6, abs=0.04)
 
 
@@ -76,6 +87,7 @@ def test_naming_every_value_is_no_answer(family: ProbeFamily) -> None:
         assert family.score(question, " ".join([question.expected, *question.rivals])) == 0.0
 
 
+@pytest.mark.parametrize("family", [Keyed(), Latent()], ids=lambda family: family.name)
 def test_a_reader_of_the_last_half_stays_below_the_threshold(family: ProbeFamily) -> None:
     scores = []
     for seed in SEEDS:
@@ -88,6 +100,67 @@ def test_a_reader_of_the_last_half_stays_below_the_threshold(family: ProbeFamily
     assert 0.3 < mean(scores) < 0.7
 
 
+def test_a_tracker_of_the_last_half_stays_below_the_threshold() -> None:
+    family, scores = Tracking(), []
+    for seed in SEEDS:
+        haystack = build(family, seed)
+        seen = haystack.text[len(haystack.text) // 2 :]
+        for question in haystack.questions:
+            noun = re.search(r"value of (\w+)", question.text)[1]
+            other = re.search(rf"value of {noun} is the same as (\w+)", seen)
+            found = other and re.search(rf"value of {other[1]} is (\d+)", seen)
+            scores.append(family.score(question, found[1] if found else "unknown"))
+    assert 0.05 < mean(scores) < 0.6
+
+
+def test_who_counts_notes_in_the_last_half_stays_below_the_threshold() -> None:
+    family, scores = Dialogue(), []
+    order = ("first", "second", "third")
+    for seed in SEEDS:
+        haystack = build(family, seed, questions=9)
+        for start in (0, len(haystack.text) // 2):
+            for question in haystack.questions:
+                which, topic = re.search(r"the (\w+) note about the (\w+)", question.text).groups()
+                notes = re.findall(
+                    rf"a note about the {topic}\.\nAssistant: Note (\d+)", haystack.text[start:]
+                )
+                place = order.index(which)
+                said = notes[place] if place < len(notes) else "unknown"
+                scores.append((start, family.score(question, said)))
+    assert mean([score for start, score in scores if not start]) == 1.0
+    assert mean([score for start, score in scores if start]) < 0.4
+
+
+def test_who_counts_words_in_the_last_half_stays_below_the_threshold() -> None:
+    family, scores = Common(), []
+    for seed in SEEDS:
+        haystack = build(family, seed, tokens=3000)
+        for start in (0, len(haystack.text) // 2):
+            for question in haystack.questions:
+                colour = re.search(r"after (\w+)", question.text)[1]
+                words = re.findall(rf"\b{colour} (\w+),", haystack.text[start:])
+                often = [word for word, _ in Counter(words).most_common(WANTED)]
+                scores.append((start, family.score(question, " ".join(often))))
+    assert mean([score for start, score in scores if not start]) == 1.0
+    assert mean([score for start, score in scores if start]) < 0.8
+
+
+def test_three_words_at_random_score_at_most_chance() -> None:
+    rng, family, scores = random.Random(0), Common(), []
+    for seed in range(300):
+        for question in build(family, seed, tokens=300).questions:
+            seen = [*question.expected.split(", "), *question.rivals]
+            scores.append(family.score(question, ", ".join(rng.sample(seen, WANTED))))
+    assert mean(scores) == pytest.approx(0.15, abs=0.02)
+
+
+def test_words_named_in_part_score_in_part() -> None:
+    question = build(Common(), 2).questions[0]
+    first, second, _ = question.expected.split(", ")
+    assert Common().score(question, f"{first} and {second}") == pytest.approx(2 / 3)
+    assert Common().score(question, f"{first}, {question.rivals[0]}") == pytest.approx(1 / 3)
+
+
 def test_the_same_seed_gives_the_same_text(family: ProbeFamily) -> None:
     assert build(family, 5) == build(family, 5)
     assert build(family, 5) != build(family, 6)
@@ -97,7 +170,7 @@ def test_the_same_seed_gives_the_same_text(family: ProbeFamily) -> None:
     tokens=st.integers(400, 20_000),
     seed=st.integers(0, 2**32),
     language=st.sampled_from(LANGUAGES),
-    family=st.sampled_from(FAMILIES),
+    family=st.sampled_from(ONE_ANSWER),
 )
 def test_the_length_asked_for_is_hit_within_a_sentence(
     tokens: int, seed: int, language: str, family: ProbeFamily
@@ -106,14 +179,29 @@ def test_the_length_asked_for_is_hit_within_a_sentence(
     assert tokens <= words(text) <= tokens + 25
 
 
-def test_another_length_asks_the_same_questions_at_the_same_depths(family: ProbeFamily) -> None:
-    short, long = build(family, 7, tokens=400), build(family, 7, tokens=9000)
-    assert short.questions == long.questions
+def test_a_list_of_words_has_about_the_length_asked_for() -> None:
+    for tokens in (1000, 4000, 20_000):
+        assert words(build(Common(), 1, tokens=tokens, questions=8).text) == pytest.approx(
+            tokens, rel=0.1
+        )
+
+
+def test_another_length_asks_the_same_questions(family: ProbeFamily) -> None:
+    assert build(family, 7, tokens=400).questions == build(family, 7, tokens=9000).questions
+
+
+def test_facts_stand_at_the_depth_that_is_said_at_every_length(one_answer: ProbeFamily) -> None:
+    long = build(one_answer, 7, tokens=9000)
+    facts = re.sub(r"The value of \w+ is \d+\.", lambda found: " " * len(found[0]), long.text)
     for question in long.questions:
-        where = re.search(rf"\b{question.expected}\b", long.text).start() / len(long.text)
+        said = question.expected
+        if isinstance(one_answer, Tracking):
+            said = re.search(r"value of (\w+)", question.text)[1] + " is the same"
+        where = re.search(rf"\b{said}\b", facts).start() / len(long.text)
         assert where == pytest.approx(question.depth, abs=0.03)
 
 
+@pytest.mark.parametrize("family", [Keyed(), Latent(), Tracking()], ids=lambda family: family.name)
 def test_questions_are_spread_over_the_whole_depth(family: ProbeFamily) -> None:
     for seed in SEEDS:
         depths = [question.depth for question in build(family, seed, questions=5).questions]
@@ -201,9 +289,34 @@ def test_facts_of_ones_own_can_be_hidden() -> None:
     assert haystack.questions[0].text.endswith("What fell?")
 
 
+def test_families_of_facts_share_a_haystack_and_each_keeps_its_scores() -> None:
+    shared = together([Keyed(), Latent(), Tracking()])
+    assert isinstance(shared, Shared)
+    assert shared.name == "keyed+latent+tracking"
+    haystack = build(shared, 3, questions=20)
+    counts = Counter(question.family for question in haystack.questions)
+    assert sum(counts.values()) == 20
+    assert set(counts.values()) == {6, 7}
+    for question in haystack.questions:
+        assert shared.score(question, question.expected) == 1.0
+        assert question.expected in haystack.text
+    keyed = [q for q in haystack.questions if q.family == "keyed"]
+    assert all(rival.isdigit() for question in keyed for rival in question.rivals)
+
+
+def test_which_families_share_follows_from_what_they_can_do() -> None:
+    assert groups_of([Common(), Dialogue(), Keyed(), Latent()]) == (
+        *(("keyed", "latent"), ("common",), ("dialogue",)),
+    )
+    assert together([Common()]).name == "common"
+    assert not isinstance(Dialogue(), FactFamily)
+
+
 def test_our_own_families_are_found_through_entry_points() -> None:
     families = find_families()
-    assert {family.name for family in families.found} >= {"keyed", "latent"}
+    assert {family.name for family in families.found} >= {
+        *("common", "dialogue", "keyed", "latent", "tracking")
+    }
     assert families.problems == ()
     assert f"keyed-{Keyed.version}" in families.suite
 

@@ -99,23 +99,14 @@ def hide(
         )
     rng.shuffle(depths)
     depths += [rng.random() for _ in facts[asked:]]
-    source = sentences(random.Random(rng.getrandbits(64)), language)  # noqa: S311  # no secret
-
-    room = approx_tokens - count(" ".join([head, *(fact.sentence for fact in facts)]))
-    filler: list[str] = []
-    ends: list[int] = []
-    total = 0
-    while total < room:
-        sentence = next(source)
-        total += count(" " + sentence)
-        filler.append(sentence)
-        ends.append(total)
-
-    pieces: list[tuple[float, str]] = [
-        (end, sentence) for end, sentence in zip(ends, filler, strict=True)
-    ]
-    pieces += [(depth * total, fact.sentence) for depth, fact in zip(depths, facts, strict=True)]
-    pieces.sort(key=lambda piece: piece[0])
+    text = lay(
+        [(depth, fact.sentence) for depth, fact in zip(depths, facts, strict=True)],
+        rng,
+        head=head,
+        approx_tokens=approx_tokens,
+        count=count,
+        language=language,
+    )
     answers = dict.fromkeys((fact.family, fact.answer) for fact in facts if fact.answer)
     questions = [
         Question(
@@ -132,9 +123,32 @@ def hide(
         for fact, depth in zip(facts[:asked], depths, strict=False)
     ]
     return Haystack(
-        text=" ".join([head, *(sentence for _, sentence in pieces)]),
+        text=text,
         questions=tuple(sorted(questions, key=lambda question: question.depth)),
     )
+
+
+def lay(
+    pieces: Sequence[tuple[float, str]],
+    rng: random.Random,
+    *,
+    head: str,
+    approx_tokens: int,
+    count: Callable[[str], int],
+    language: str,
+) -> str:
+    """A text of about `approx_tokens` with each piece at its depth, 0..1, in filler."""
+    source = sentences(random.Random(rng.getrandbits(64)), language)  # noqa: S311  # no secret
+    room = approx_tokens - count(" ".join([head, *(piece for _, piece in pieces)]))
+    placed: list[tuple[float, str]] = []
+    total = 0
+    while total < room:
+        sentence = next(source)
+        total += count(" " + sentence)
+        placed.append((total, sentence))
+    placed += [(depth * total, piece) for depth, piece in pieces]
+    placed.sort(key=lambda piece: piece[0])
+    return " ".join([head, *(sentence for _, sentence in placed)])
 
 
 def answered(question: Question, answer: str) -> float:
@@ -143,11 +157,15 @@ def answered(question: Question, answer: str) -> float:
     Reasoning (`<think>`) does not count, nor do case, accents' encoding, punctuation and
     separators within numbers. Naming several answers is guessing.
     """
-    said = _UNOPENED.sub("", _THOUGHT.sub("", answer))
-    words = set(re.findall(r"\w+", _plain(said)))
+    words = set(words_of(answer))
     if _plain(question.expected) not in words:
         return 0.0
     return float(not any(_plain(rival) in words for rival in question.rivals))
+
+
+def words_of(answer: str) -> list[str]:
+    """The words of an answer as they are compared, without reasoning, in the order said."""
+    return re.findall(r"\w+", _plain(_UNOPENED.sub("", _THOUGHT.sub("", answer))))
 
 
 def _plain(text: str) -> str:

@@ -58,7 +58,7 @@ class Keyed:
     def facts(self, rng: random.Random, *, questions: int) -> Planted:
         """See `FactFamily`."""
         asked = min(questions, MOST)
-        values = _values(rng, asked + LOOK_ALIKES)
+        values = five_digits(rng, asked + LOOK_ALIKES)
         planted = Planted([], [])
         for draw, part in zip((_things, _people), halves(asked), strict=False):
             drawn = draw(rng, values[sum(map(len, planted)) :][: sum(part)])
@@ -104,7 +104,7 @@ def _people(rng: random.Random, values: Sequence[str]) -> list[Fact]:
     ]
 
 
-def _values(rng: random.Random, count: int) -> list[str]:
+def five_digits(rng: random.Random, count: int) -> list[str]:
     """Different numbers of five distinct digits, the first not 0."""
     values: dict[str, None] = {}
     while len(values) < count:
