@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: demo test lint types tests check bench soak docs clean
+.PHONY: demo test lint types tests check bench soak docs conformance clean
 
 demo: $(VENV)/.runs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/make/demo.sh
@@ -34,12 +34,17 @@ soak: $(VENV)/.develops
 bench: $(VENV)/.develops
 	$(BIN)/python benchmarks/run_all.py
 
+# Other people's programs against the gateway; without their checkouts it says so and does nothing.
+conformance: $(VENV)/.develops
+	$(BIN)/python tools/make/conformance.py
+	$(BIN)/python tools/make/drift.py
+
 docs: $(VENV)/.develops
 	$(BIN)/python tools/make/capabilities.py
 	$(BIN)/python tools/make/docs.py
 
 clean:
-	rm -rf $(VENV) .demo build dist site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .demo .conformance build dist site .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.exists:
 	@sh tools/make/system.sh "$(PYTHON)"

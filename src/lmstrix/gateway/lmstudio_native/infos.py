@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lmstrix.types import Instance, Model
 
 # Formats that LM Studio has a name for; a client refuses a list with any other.
-_FORMATS = frozenset(
+FORMATS = frozenset(
     {"gguf", "safetensors", "onnx", "ggml", "pte", "mlx_placeholder", "torch_safetensors"}
 )
 
@@ -62,7 +62,7 @@ def model_info(model: Model) -> ModelInfo:
     """A downloaded model."""
     told: dict[str, object] = {
         "model_key": model.key,
-        "format": model.format if model.format in _FORMATS else "gguf",
+        "format": model.format if model.format in FORMATS else "gguf",
         "display_name": display_name(model),
         "publisher": publisher_of(model),
         "path": path_of(model),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Pictures = Callable[[FileHandle], Image | None]
 
 _PREDICTION = "llm.prediction."
-_OVERFLOWS = {
+OVERFLOWS = {
     "stopAtLimit": Overflow.STOP,
     "truncateMiddle": Overflow.MIDDLE,
     "rollingWindow": Overflow.ROLLING,
@@ -144,10 +144,10 @@ def _question(
     if system and messages and messages[0].role is not Role.SYSTEM:
         messages = (Message(Role.SYSTEM, str(system)), *messages)
     policy = values.get(_PREDICTION + "contextOverflowPolicy", "truncateMiddle")
-    if policy not in _OVERFLOWS:
+    if policy not in OVERFLOWS:
         raise UsageError(
             f"There is no contextOverflowPolicy {policy!r}.",
-            hint=f"Use one of {', '.join(_OVERFLOWS)}.",
+            hint=f"Use one of {', '.join(OVERFLOWS)}.",
         )
     request = Request(
         messages=messages,
@@ -160,7 +160,7 @@ def _question(
         think=thinking if isinstance(thinking, bool) and prompt is None else None,
         logprobs=int(logprobs) if logprobs else None,
     )
-    return Question(request=request, overflow=_OVERFLOWS[policy], reasoning=_marks(values))
+    return Question(request=request, overflow=OVERFLOWS[policy], reasoning=_marks(values))
 
 
 def _structure(values: Mapping[str, Any]) -> tuple[Mapping[str, object] | None, str | None]:
