@@ -131,6 +131,10 @@ def gateway() -> Iterator[str]:
         yield url
 
 
+# The names that the SDK's documentation has, for the models there are.
+_ALIASES = {"llama-3.2-1b-instruct": "tiny-chat", "nomic-embed-text-v1.5": "tiny-embed"}
+
+
 class _Gateway:
     def __init__(self) -> None:
         self._url = ""
@@ -172,7 +176,9 @@ class _Gateway:
         settings = Settings(shipped_models=True, discover=False)
         async with (
             AsyncLMStrix(settings=settings) as client,
-            serving(client, GatewayOptions(port=0, drain_s=1, max_loaded=2)) as running,
+            serving(
+                client, GatewayOptions(port=0, drain_s=1, max_loaded=2, aliases=_ALIASES)
+            ) as running,
         ):
             self._url = running.url
             self._ready.set()

@@ -244,7 +244,7 @@ def test_both_clients_for_asyncio_send_them_too() -> None:
 
 # Calls that differ on the wire, with the frames that differ and why.
 DIFFERENCES: dict[str, tuple[Callable[[Any, Any], None], dict[str, Any], dict[str, Any]]] = {
-    "A share of the layers says nothing of how several GPUs are used; the user's own choice holds.": (
+    "A share of the layers says nothing of how GPUs share: the user's own choice holds.": (
         lambda _, client: client.llm.load_new_instance("tiny", config={"gpu": {"ratio": 0.5}}),
         {
             "llm.load.llama.acceleration.offloadRatio": 0.5,

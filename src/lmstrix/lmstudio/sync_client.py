@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from lmstrix.lmstudio.addresses import Access, Address
@@ -190,6 +191,7 @@ def get_default_client(api_host: str | None = None) -> Client:
         client = Client(_Shared.api_host, _Shared.api_token)
         client.ensure_reachable()
         _Shared.client = client
+        atexit.register(client.close)  # nobody else does
     return _Shared.client
 
 
@@ -198,6 +200,7 @@ def reset_default_client() -> None:
     client, _Shared.client = _Shared.client, None
     _Shared.api_host = _Shared.api_token = None
     if client is not None:
+        atexit.unregister(client.close)
         client.close()
 
 
