@@ -196,3 +196,29 @@ async def test_two_gateways_in_a_row_answer_as_one(serve: Serve):
         (one,) = (await client.ps()).models
         assert one.context_length == 512
         assert len((await client.embed("tiny-embed", ["a", "b"])).embeddings) == 2
+
+
+async def test_thinking_and_pictures_go_both_ways_through_a_made_model(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+):
+    able = SHOWN | {"capabilities": ["completion", "vision", "thinking"]}
+    monkeypatch.setitem(globals(), "SHOWN", able)
+
+    async def answer(asked: Asked, wire: Wire) -> None:
+        message = {"role": "assistant", "content": "A cat.", "thinking": "Whiskers."}
+        await wire.json({"message": message, "done": True})
+
+    async with scripted(World(answer).respond) as server:
+        gateway = await serve(behind(server.url))
+        async with ollama.AsyncClient(host=gateway.url) as client:
+            await client.create("seer", from_="m:1b", system="Hello")
+            said = [{"role": "user", "content": "What is it?", "images": [b"\x89PNG1234"]}]
+            found = await client.chat("seer", said, think="high")
+            assert (found.message.thinking, found.message.content) == ("Whiskers.", "A cat.")
+            parts = [part async for part in await client.chat("seer", said, stream=True)]
+            assert "".join(part.message.thinking or "" for part in parts) == "Whiskers."
+            assert (await client.show("m:1b")).capabilities == able["capabilities"]
+        first, second = asked_of(server)
+        assert first.json["think"] == "high"
+        assert "think" not in second.json
+        assert first.json["messages"][1]["images"] == ["iVBORzEyMzQ="]

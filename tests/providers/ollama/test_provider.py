@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -470,3 +472,14 @@ async def test_a_server_that_the_user_named_without_its_kind_is_asked(
         (known,) = OllamaProvider.connect(told, places)
         assert known.server == server.url
         assert known.expected
+
+
+def test_who_has_no_ollama_pays_nothing_for_it(places: Places):
+    program = (
+        "import sys\nfrom lmstrix.config import Places, Settings\n"
+        "from lmstrix.providers.ollama import OllamaProvider\n"
+        "OllamaProvider.at('http://127.0.0.1:1', Settings(), Places.locate())\n"
+        "print([name for name in sys.modules if 'protocol.ollama' in name])"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert told.stdout.strip() == b"[]"

@@ -5,16 +5,20 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from lmstrix.errors import ContextOverflowError, GenerationError, ProtocolError
+from lmstrix.protocol.ollama.durations import keep_alive_of
 from lmstrix.protocol.ollama.lines import LineDecoder
+from lmstrix.protocol.ollama.messages import EmbedReply, EmbedRequest, Reply
+from lmstrix.protocol.ollama.options import load_options
 from lmstrix.protocol.ollama.requests import encode_request
 from lmstrix.protocol.ollama.stream import AnswerDecoder
 from lmstrix.types import WireRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from lmstrix.providers.ollama.talk import Talk
     from lmstrix.types import Instance, LoadConfig, Request, StreamItem
@@ -71,6 +75,40 @@ async def _in_one_piece(talk: Talk, instance: Instance, request: Request) -> lis
             f"{talk.http.root} sent an answer that has no end.", hint="Is that an Ollama server?"
         )
     return items
+
+
+async def rendered(talk: Talk, instance: Instance, request: Request) -> str | None:
+    """The prompt of `request` as the model sees it; `None` where the server does not tell."""
+    sent = question(instance, request, stream=False)
+    fields: dict[str, object] = msgspec.json.decode(sent.body)
+    fields["_debug_render_only"] = True
+    reply = await talk.post(sent.path, fields, Reply, model=instance.model_key)
+    return None if reply.debug_info is None else reply.debug_info.rendered_template
+
+
+async def embedded(
+    talk: Talk, instance: Instance, texts: Sequence[str]
+) -> Sequence[Sequence[float]]:
+    """One unit vector per text. Raises `ContextOverflowError` for one that does not fit."""
+    loaded = options_of(instance)
+    wish = EmbedRequest(
+        model=instance.model_key,
+        input=tuple(texts),
+        truncate=False,
+        options=load_options(loaded) or None,
+        keep_alive=keep_alive_of(loaded.ttl_s),
+    )
+    try:
+        found = await talk.post("/api/embed", wish, EmbedReply, model=instance.model_key)
+    except ContextOverflowError as problem:
+        raise sized(problem, instance) from None
+    vectors = found.embeddings or ()
+    if len(vectors) != len(texts):
+        raise ProtocolError(
+            f"{talk.http.root} sent {len(vectors)} vectors for {len(texts)} texts.",
+            hint="Ask again with fewer texts.",
+        )
+    return vectors
 
 
 def _decoder(instance: Instance, request: Request) -> AnswerDecoder:

@@ -7,34 +7,20 @@ instance, and what was loaded is read back.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
-import msgspec
 from msgspec.structs import replace
 
-from lmstrix.errors import (
-    ContextOverflowError,
-    LMStrixError,
-    ProtocolError,
-    UnreachableError,
-)
-from lmstrix.protocol.ollama import models as wire
-from lmstrix.protocol.ollama.durations import keep_alive_of
-from lmstrix.protocol.ollama.messages import EmbedReply, EmbedRequest, Reply
-from lmstrix.protocol.ollama.options import load_options, read_options
+from lmstrix.errors import LMStrixError, UnreachableError
 from lmstrix.providers import Capabilities
 from lmstrix.providers.base import BaseProvider
 from lmstrix.providers.http import HttpServer
 from lmstrix.providers.identify import configured, look_for
-from lmstrix.providers.ollama.answering import answer, options_of, question, sized
-from lmstrix.providers.ollama.describing import described, parameters_of
 from lmstrix.providers.ollama.place import usual_server
-from lmstrix.providers.ollama.residents import Residents
-from lmstrix.providers.ollama.talk import Talk
 from lmstrix.providers.relaying import Relayed
 from lmstrix.types import (
     Instance,
@@ -51,9 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from lmstrix.config import Places, Settings
+    from lmstrix.protocol.ollama.models import Create, Shown
+    from lmstrix.providers.ollama.library import Library
+    from lmstrix.providers.ollama.residents import Residents
+    from lmstrix.providers.ollama.talk import Talk
     from lmstrix.types import ProgressListener, Request, StreamItem
 
-_SHOWN_AT_ONCE = 4
 _RENDERS_FROM = (0, 11, 5)  # when `_debug_render_only` came
 
 
@@ -85,10 +74,9 @@ class OllamaProvider(BaseProvider):
     ) -> None:
         self.server = http.root
         self.expected = expected
-        self._talk = Talk(http)
+        self._http = http
         self._version = version  # `None` until asked; empty where the server does not tell
         self._able: dict[str, Capabilities] = {}
-        self._residents = Residents(self._talk, self.name)
 
     @property
     def engine(self) -> str:
@@ -130,29 +118,8 @@ class OllamaProvider(BaseProvider):
     async def list_models(self, *, known: Sequence[Model] = ()) -> Listing:
         """Every model the server has. One of the same digest is not asked about again."""
         await self._know_version()
-        tags = await self._talk.get("/api/tags", wire.Tags)
-        before = {(model.key, model.identity): model for model in known}
-        gate = asyncio.Semaphore(_SHOWN_AT_ONCE)
-
-        async def described_or_why(one: wire.Listed) -> Model | str:
-            key = one.model or one.name or ""
-            old = before.get((key, one.digest))
-            if old is not None and one.digest:
-                return old
-            async with gate:
-                try:
-                    shown = await self.show(key)
-                except UnreachableError:
-                    raise
-                except LMStrixError as problem:
-                    return f"{key} cannot be described: {problem.message}"
-            return described(key, one, shown, provider=self.name, server=self.server)
-
-        found = await asyncio.gather(*(described_or_why(one) for one in tags.models or ()))
         self._able.clear()
-        models = tuple(one for one in found if isinstance(one, Model))
-        problems = tuple(one for one in found if isinstance(one, str))
-        return Listing(models=models, complete=not problems, problems=problems)
+        return await self._library.list(known)
 
     # Instances
 
@@ -194,6 +161,8 @@ class OllamaProvider(BaseProvider):
         refuse one (from 0.12.6 on). A stream that fails before its first fragment is asked for
         once more in one piece.
         """
+        from lmstrix.providers.ollama.answering import answer  # noqa: PLC0415  # see below
+
         return answer(self._talk, instance, request, check=self._check)
 
     async def _check(self, instance: Instance, request: Request) -> None:
@@ -202,19 +171,14 @@ class OllamaProvider(BaseProvider):
         pictures = any(message.images for message in request.messages)
         if request.tools or request.think or pictures:
             if (able := self._able.get(instance.model_key)) is None:
-                shown = await self.show(instance.model_key)
-                told = described(
-                    instance.model_key,
-                    wire.Listed(),
-                    shown,
-                    provider=self.name,
-                    server=self.server,
-                )
+                told = await self._library.describe(instance.model_key)
                 able = self._able[instance.model_key] = await self.capabilities_of(told)
             self.check(request, able)
 
     def wire_request(self, instance: Instance, request: Request) -> WireRequest:
         """The body that `stream` sends."""
+        from lmstrix.providers.ollama.answering import question  # noqa: PLC0415  # see below
+
         return question(instance, request)
 
     async def render(self, instance: Instance, request: Request) -> str:
@@ -227,23 +191,16 @@ class OllamaProvider(BaseProvider):
         await self._know_version()
         if not self._renders():
             self.refuse("show a prompt with its chat template before version 0.11.5")
-        sent = self.wire_request(instance, request)
-        fields: dict[str, object] = msgspec.json.decode(sent.body)
-        only = {"stream": False, "_debug_render_only": True}
-        reply = await self._talk.post(sent.path, fields | only, Reply, model=instance.model_key)
-        if reply.debug_info is None:
+        from lmstrix.providers.ollama.answering import rendered  # noqa: PLC0415  # see below
+
+        found = await rendered(self._talk, instance, request)
+        if found is None:
             self.refuse("show a prompt with its chat template")
-        return reply.debug_info.rendered_template
+        return found
 
     async def sampling_defaults(self, instance: Instance) -> Mapping[str, object]:
         """What the model's own parameters set; Ollama does not tell the rest."""
-        shown = await self.show(instance.model_key)
-        sampling = read_options(parameters_of(shown.parameters or "")).sampling
-        return {
-            name: value
-            for name in sampling.__struct_fields__
-            if (value := getattr(sampling, name)) is not None
-        }
+        return await self._library.sampling_defaults(instance.model_key)
 
     async def embed(self, instance: Instance, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """One unit vector per text.
@@ -251,50 +208,34 @@ class OllamaProvider(BaseProvider):
         Raises `ContextOverflowError` for a text that is longer than the context, where Ollama
         would cut it, and `UnsupportedError` for a model that makes no embeddings.
         """
-        loaded = options_of(instance)
-        wish = EmbedRequest(
-            model=instance.model_key,
-            input=tuple(texts),
-            truncate=False,
-            options=load_options(loaded) or None,
-            keep_alive=keep_alive_of(loaded.ttl_s),
-        )
-        try:
-            found = await self._talk.post("/api/embed", wish, EmbedReply, model=instance.model_key)
-        except ContextOverflowError as problem:
-            raise sized(problem, instance) from None
-        vectors = found.embeddings or ()
-        if len(vectors) != len(texts):
-            raise ProtocolError(
-                f"{self.server} sent {len(vectors)} vectors for {len(texts)} texts.",
-                hint="Ask again with fewer texts.",
-            )
-        return vectors
+        from lmstrix.providers.ollama.answering import embedded  # noqa: PLC0415  # see below
+
+        return await embedded(self._talk, instance, texts)
 
     # The server's models
 
-    async def pull(self, model: str) -> AsyncGenerator[Progress, None]:
+    def pull(self, model: str) -> AsyncGenerator[Progress, None]:
         """Have the server fetch `model` from its library, telling how far it is.
 
         Raises `GenerationError` with what the server says when it cannot.
         """
-        body = wire.Named(model=model, stream=True)
-        async with aclosing(self._talk.work("/api/pull", body, model=model)) as work:
-            async for progress in work:
-                yield progress
+        return self._library.pull(model)
 
-    async def create(self, wish: wire.Create) -> AsyncGenerator[Progress, None]:
+    def create(self, wish: Create) -> AsyncGenerator[Progress, None]:
         """Have the server make a model of another, telling how far it is."""
-        body = replace(wish, stream=True)
-        async with aclosing(self._talk.work("/api/create", body, model=wish.from_ or "")) as work:
-            async for progress in work:
-                yield progress
+        return self._library.create(wish)
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name. Raises `ModelNotFoundError`."""
+        await self._library.copy(source, destination)
+
+    async def delete(self, model: str) -> None:
+        """Delete a model from the server's disk. Raises `ModelNotFoundError`."""
+        await self._library.delete(model)
 
     async def default_context(self, model: Model) -> int | None:
         """`num_ctx` among the model's own parameters; `None` where the server chooses."""
-        shown = await self.show(model.key)
-        found = parameters_of(shown.parameters or "").get("num_ctx")
-        return int(found) if isinstance(found, float) else None
+        return await self._library.default_context(model.key)
 
     async def save_default_context(self, model: Model, tokens: int) -> str | None:
         """Keep `num_ctx` with the model; its template, messages and other parameters stay.
@@ -302,22 +243,7 @@ class OllamaProvider(BaseProvider):
         The server makes the model anew of itself, with another digest: that is returned, `None`
         where it tells none. The weights are the same.
         """
-        wish = wire.Create(model=model.key, from_=model.key, parameters={"num_ctx": tokens})
-        async with aclosing(self.create(wish)) as work:
-            async for _ in work:
-                pass
-        tags = await self._talk.get("/api/tags", wire.Tags)
-        named = (one for one in tags.models or () if model.key in (one.model, one.name))
-        return next((one.digest for one in named), None)
-
-    async def copy(self, source: str, destination: str) -> None:
-        """Give a model a second name. Raises `ModelNotFoundError`."""
-        body = wire.Copy(source=source, destination=destination)
-        await self._talk.tell("POST", "/api/copy", body, model=source)
-
-    async def delete(self, model: str) -> None:
-        """Delete a model from the server's disk. Raises `ModelNotFoundError`."""
-        await self._talk.tell("DELETE", "/api/delete", wire.Named(model=model), model=model)
+        return await self._library.save_default_context(model.key, tokens)
 
     @asynccontextmanager
     async def relay(
@@ -332,19 +258,38 @@ class OllamaProvider(BaseProvider):
 
     async def aclose(self) -> None:
         """Unload what this process has loaded for itself."""
-        await self._residents.aclose()
+        if "_residents" in self.__dict__:  # else nothing was loaded
+            await self._residents.aclose()
 
-    # Inside
-
-    async def show(self, key: str) -> wire.Shown:
+    async def show(self, key: str) -> Shown:
         """What the server tells of a model. Raises `ModelNotFoundError`."""
-        return await self._talk.post("/api/show", wire.Named(model=key), wire.Shown, model=key)
+        return await self._library.show(key)
+
+    # Inside: a command that talks to no Ollama pays for none of this
+
+    @cached_property
+    def _talk(self) -> Talk:
+        from lmstrix.providers.ollama.talk import Talk  # noqa: PLC0415  # as said above
+
+        return Talk(self._http)
+
+    @cached_property
+    def _library(self) -> Library:
+        from lmstrix.providers.ollama.library import Library  # noqa: PLC0415  # as above
+
+        return Library(self._talk, self.name)
+
+    @cached_property
+    def _residents(self) -> Residents:
+        from lmstrix.providers.ollama.residents import Residents  # noqa: PLC0415  # as above
+
+        return Residents(self._talk, self.name)
 
     async def _know_version(self) -> None:
         if self._version is not None:
             return
         try:
-            self._version = (await self._talk.get("/api/version", wire.Version)).version
+            self._version = await self._library.version()
         except UnreachableError:
             raise
         except LMStrixError:
