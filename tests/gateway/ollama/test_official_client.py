@@ -12,6 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
+    from conftest import Serve
+
     from lmstrix.gateway.server import Serving
 
 GREEDY = {"temperature": 0, "seed": 1}
@@ -164,6 +166,15 @@ async def test_a_model_is_loaded_and_unloaded_without_a_question(client: ollama.
     assert (await client.generate("gemma3", keep_alive=0)).done_reason == "unload"
 
 
+async def test_a_gateway_that_loads_nothing_on_demand_loads_what_it_is_told_to(serve: Serve):
+    gateway = await serve(jit=False)
+    async with ollama.AsyncClient(host=gateway.url) as client:
+        with pytest.raises(ollama.ResponseError):
+            await client.chat("gemma3", POLAND)
+        await client.generate("gemma3", options={"num_ctx": 512})
+        assert (await client.chat("gemma3", POLAND, options=GREEDY)).message.content == "Warsaw."
+
+
 async def test_keep_alive_says_how_long_a_model_stays(client: ollama.AsyncClient):
     await client.chat("gemma3", POLAND, options=GREEDY, keep_alive="10m")
     (one,) = (await client.ps()).models
@@ -253,7 +264,7 @@ async def test_a_copy_is_there_until_it_is_deleted(client: ollama.AsyncClient):
     assert caught.value.status_code == 404
 
 
-async def test_made_models_outlive_the_gateway(serve, client: ollama.AsyncClient):  # noqa: ANN001
+async def test_made_models_outlive_the_gateway(serve: Serve, client: ollama.AsyncClient):
     await client.copy("gemma3", "kept")
     again = await serve()
     async with ollama.AsyncClient(host=again.url) as other:

@@ -124,6 +124,9 @@ class Answers:
         return json_response(idle(wish.model, at=now(), chat=chat, reason="load"))
 
     async def _load(self, chosen: Chosen, config: LoadConfig, ttl_s: float | None) -> None:
+        if not self._gateway.options.jit:  # it is said here, not demanded by a question
+            await self._gateway.load(chosen.name, config, ttl_s=ttl_s)
+            return
         async with self._gateway.hold(chosen.name, config=_wished(config), ttl_s=ttl_s):
             pass
 
