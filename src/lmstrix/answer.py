@@ -127,6 +127,7 @@ class AnswerFlow:
             instance=self.instance,
             stats=self.stats,
             tool_calls=self.tool_calls,
+            logprobs=tuple(chance for f in self.fragments for chance in f.logprobs),
             notes=tuple(self.notes),
         )
 

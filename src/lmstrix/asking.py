@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from lmstrix.errors import ContextOverflowError, UnsupportedError, UsageError
 from lmstrix.explain import Explanation, compare_parameters
+from lmstrix.providers import Capabilities
+from lmstrix.providers.base import cannot, lacking
 from lmstrix.session import context_of
 from lmstrix.sizes import answer_limit, load_size, wants_prompt_count
 from lmstrix.types import (
@@ -26,7 +28,7 @@ from lmstrix.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from lmstrix.answer import AnswerFlow
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from lmstrix.session import Session
     from lmstrix.sizes import LoadSize
     from lmstrix.store import Entry
-    from lmstrix.types import Instance, ProgressListener
+    from lmstrix.types import Image, Instance, ProgressListener, Tool
 
 
 class AskOptions(TypedDict, total=False):
@@ -45,6 +47,14 @@ class AskOptions(TypedDict, total=False):
     in_ctx: int | str | None
     out_ctx: int | str | None
     sampling: Sampling
+    images: Sequence[Image]
+    tools: Sequence[Tool]
+    tool_choice: str | None
+    schema: Mapping[str, object] | None
+    grammar: str | None
+    think: bool | str | None
+    logprobs: int | None
+    extra: Mapping[str, object]
     load: LoadConfig
     overflow: Overflow
     reload: bool
@@ -57,7 +67,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One question with everything the user chose.
 
     `raw` sends a plain completion instead of applying the chat template. `in_ctx` and `out_ctx`
-    are as in `lmstrix.sizes`. `load` adds settings of the load (KV types, memory limit).
+    are as in `lmstrix.sizes`. `images` go with the last question; `tools` and what follows them
+    are as in `Request`. `load` adds settings of the load (KV types, memory limit).
     `reload` loads anew even if an instance is there; `resident` lets a newly loaded instance
     outlive this process. `timeouts` are per phase, `None` for the settings' own.
     """
@@ -68,6 +79,14 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     in_ctx: int | str | None = None
     out_ctx: int | str | None = None
     sampling: Sampling = Sampling()
+    images: Sequence[Image] = ()
+    tools: Sequence[Tool] = ()
+    tool_choice: str | None = None
+    schema: Mapping[str, object] | None = None
+    grammar: str | None = None
+    think: bool | str | None = None
+    logprobs: int | None = None
+    extra: Mapping[str, object] = {}
     load: LoadConfig = LoadConfig()
     overflow: Overflow = Overflow.STOP
     reload: bool = False
@@ -92,6 +111,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         return request
 
     def _request(self) -> Request:
+        self._agree()
         if isinstance(self.prompt, tuple):
             if self.raw:
                 raise UsageError("A raw completion takes one text, not a list of messages.")
@@ -104,11 +124,46 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
                     "The prompt is empty.", hint="Write it as the first argument, or pipe it in."
                 )
             if self.raw:
-                return Request(prompt=self._raw_text(self.prompt), sampling=self.sampling)
+                return self._asked(prompt=self._raw_text(self.prompt))
             messages = (Message(Role.USER, self.prompt),)
+        if self.images:
+            messages = _with_images(messages, tuple(self.images))
         if self.system_prompt:
             messages = (Message(Role.SYSTEM, self.system_prompt), *messages)
-        return Request(messages=messages, sampling=self.sampling)
+        return self._asked(messages=messages)
+
+    def _asked(self, *, messages: tuple[Message, ...] = (), prompt: str | None = None) -> Request:
+        return Request(
+            messages=messages,
+            prompt=prompt,
+            sampling=self.sampling,
+            tools=tuple(self.tools),
+            tool_choice=self.tool_choice,
+            schema=self.schema,
+            grammar=self.grammar,
+            think=self.think,
+            logprobs=self.logprobs,
+            extra=self.extra,
+        )
+
+    def _agree(self) -> None:
+        """Raise `UsageError` where two wishes cannot both be met."""
+        if self.raw and self.images:
+            raise UsageError("A raw completion takes one text, and no images.")
+        if self.schema is not None and self.grammar is not None:
+            raise UsageError("An answer obeys a schema or a grammar, not both.")
+        names = [tool.name for tool in self.tools]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"Two tools are named {name!r}.", hint="Name each differently.")
+        if self.tool_choice not in (None, "auto", "none", *names):
+            if self.tool_choice != "required":
+                raise UsageError(
+                    f"There is no tool {self.tool_choice!r} to choose.",
+                    hint=f"There is: {', '.join(names) or 'none'}; or auto, none, required.",
+                )
+            if not names:
+                raise UsageError("A tool is required, and none is offered.", hint="Offer one.")
 
     def _raw_text(self, prompt: str) -> str:
         return f"{self.system_prompt}\n\n{prompt}" if self.system_prompt else prompt
@@ -135,6 +190,15 @@ class Asking:
             safe_tokens=safe_tokens,
         )
 
+    async def _check(self) -> None:
+        """Refuse what the model cannot do, before it is loaded."""
+        provider = self.session.provider
+        if lacking(self._request, Capabilities()) is None:
+            return
+        able = await provider.capabilities_of(self.entry.model)
+        if what := lacking(self._request, able):
+            raise cannot(provider, what)
+
     @asynccontextmanager
     async def hold(self) -> AsyncGenerator[Instance, None]:
         """The instance that will answer, loaded if need be, and kept until the block is left."""
@@ -146,6 +210,7 @@ class Asking:
             if self.ask.on_progress is not None:
                 self.ask.on_progress(progress)
 
+        await self._check()
         async with self.session.hold(
             self.entry.model,
             replace(self.ask.load, context_tokens=size.tokens),
@@ -283,6 +348,15 @@ class Asking:
         self._request = replace(request, sampling=self._request.sampling)
         self.notes.append(note)
         return await self.prepare(instance)
+
+
+def _with_images(messages: tuple[Message, ...], images: tuple[Image, ...]) -> tuple[Message, ...]:
+    """`messages` with `images` added to the last question."""
+    for at in range(len(messages) - 1, -1, -1):
+        if messages[at].role is Role.USER:
+            asked = replace(messages[at], images=(*messages[at].images, *images))
+            return (*messages[:at], asked, *messages[at + 1 :])
+    raise UsageError("There is no question that the images could go with.")
 
 
 def _with_advice(error: ContextOverflowError, size: LoadSize) -> ContextOverflowError:

@@ -355,7 +355,10 @@ StreamItem: TypeAlias = Progress | Fragment | Stats
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer with what it took."""
+    """A whole answer with what it took.
+
+    `logprobs` are there where they were asked for, a token each.
+    """
 
     text: str
     reasoning: str = ""
@@ -365,6 +368,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] = ()
     notes: tuple[str, ...] = ()
 
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Exactly what is sent to a server. Secrets are never part of it."""

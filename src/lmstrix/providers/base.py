@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from lmstrix.config import Places, Settings
-    from lmstrix.providers import Relay
+    from lmstrix.providers import Provider, Relay
     from lmstrix.types import (
         Instance,
         Listing,
@@ -133,22 +133,8 @@ class BaseProvider:
 
         They are the class's unless given. Called before any work is done.
         """
-        able = capabilities or self.capabilities
-        raw = request.prompt is not None
-        pictures = any(message.images for message in request.messages)
-        calls = any(message.tool_calls for message in request.messages)
-        for wanted, can, what in (
-            (raw, able.supports_raw, "continue a plain text without a chat template"),
-            (bool(request.tools) or calls, able.supports_tools, "offer tools to this model"),
-            (pictures, able.supports_vision, "show images to this model"),
-            (bool(request.think), able.supports_reasoning, "make this model reason"),
-            (request.schema is not None, able.supports_schema, "hold an answer to a schema"),
-            (request.grammar is not None, able.supports_grammar, "hold an answer to a grammar"),
-            (request.logprobs is not None, able.supports_logprobs, "tell log probabilities"),
-            (raw and bool(request.tools), False, "offer tools in a plain completion"),
-        ):
-            if wanted and not can:
-                self.refuse(what)
+        if what := lacking(request, capabilities or self.capabilities):
+            self.refuse(what)
 
     async def check_model(self, instance: Instance, request: Request) -> None:
         """As `check`, by what the instance's own model can do.
@@ -171,7 +157,32 @@ class BaseProvider:
 
     def refuse(self, what: str) -> NoReturn:
         """Raise the `UnsupportedError` for something this provider cannot do."""
-        raise UnsupportedError(
-            f"The provider {self.name} at {self.server} cannot {what}.",
-            hint="docs/providers.md lists what each provider can do.",
-        )
+        raise cannot(self, what)
+
+
+def lacking(request: Request, able: Capabilities) -> str | None:
+    """What `request` needs and `able` lacks, in words for `cannot`; `None` where nothing."""
+    raw = request.prompt is not None
+    pictures = any(message.images for message in request.messages)
+    calls = any(message.tool_calls for message in request.messages)
+    for wanted, can, what in (
+        (raw, able.supports_raw, "continue a plain text without a chat template"),
+        (bool(request.tools) or calls, able.supports_tools, "offer tools to this model"),
+        (pictures, able.supports_vision, "show images to this model"),
+        (bool(request.think), able.supports_reasoning, "make this model reason"),
+        (request.schema is not None, able.supports_schema, "hold an answer to a schema"),
+        (request.grammar is not None, able.supports_grammar, "hold an answer to a grammar"),
+        (request.logprobs is not None, able.supports_logprobs, "tell log probabilities"),
+        (raw and bool(request.tools), False, "offer tools in a plain completion"),
+    ):
+        if wanted and not can:
+            return what
+    return None
+
+
+def cannot(provider: Provider | BaseProvider, what: str) -> UnsupportedError:
+    """The error for something that `provider` cannot do."""
+    return UnsupportedError(
+        f"The provider {provider.name} at {provider.server} cannot {what}.",
+        hint="docs/providers.md lists what each provider can do.",
+    )
