@@ -428,15 +428,22 @@ def litellm(venv: str, home: str, upstream: str) -> Iterator[tuple[str, int]]:
         [f"{venv}/bin/litellm", "--config", str(config), "--port", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "HOME": home, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        env={
+            **os.environ,
+            "HOME": home,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        },
     ) as process:
         try:
-            for _ in range(600):
+            while process.poll() is None:
                 try:
                     urllib.request.urlopen(f"{url}/health/liveliness", timeout=1).close()
                     break
                 except OSError:
                     time.sleep(0.2)
+            else:
+                raise SystemExit("litellm did not start")
             yield url, process.pid
         finally:
             process.terminate()

@@ -208,3 +208,12 @@ async def test_the_engine_is_let_go_of_when_a_caller_goes_away(
     async with asyncio.timeout(1):
         while engine._active:  # noqa: ASYNC110  # it only counts
             await asyncio.sleep(0.01)
+
+
+async def test_the_length_of_a_whole_answer_is_passed_on(before: object, http: httpx2.AsyncClient):
+    async def script(call: object) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+
+    serving, _ = await before(script)
+    answer = await http.post(serving.url + CHAT, json=ASKED | {"stream": False})
+    assert (answer.headers["content-length"], answer.content) == ("2", b"{}")

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 # One module each, with `routes(gateway)`; of two that match, the first answers.
 DIALECTS: tuple[str, ...] = (
     "anthropic",
+    "openai",
     "lmstudio_rest",
     "lmstudio_native",
     "ollama",
-    "openai",
 )  # fmt: skip
 
 

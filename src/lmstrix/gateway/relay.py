@@ -104,6 +104,8 @@ class Relaying(Response):
             async with held.provider.relay(held.instance, self._dialect, wire) as relayed:
                 kind = relayed.content_type
                 headers = [(b"content-type", kind.encode("latin-1"))]
+                if relayed.length is not None:
+                    headers.append((b"content-length", str(relayed.length).encode()))
                 self._events = kind.startswith(EVENT_STREAM)
                 if self._events:
                     headers.append((b"cache-control", b"no-cache"))

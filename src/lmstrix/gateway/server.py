@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lmstrix.errors import BusyError, UsageError
 from lmstrix.gateway.admission import is_loopback
 from lmstrix.gateway.app import application
+from lmstrix.gateway.connection import Connection
 from lmstrix.gateway.gateway import Gateway
 from lmstrix.gateway.options import DEFAULT_PORT
 
@@ -26,55 +26,7 @@ if TYPE_CHECKING:
 # Where LM Studio's SDKs look for it, on this machine only.
 LMSTUDIO_PORTS = (41343, 52993, 16141, 39414, 22931)
 _LOOPBACK = "127.0.0.1"
-_HEAD_BYTES = 64 * 1024
-_HEAD_S = 30.0
 _KEEP_ALIVE_S = 75  # longer than clients keep theirs, so that none writes into a closing one
-
-
-class _Protocol(HttpToolsProtocol):
-    """Refuses a head that is too long, and closes on one that takes too long."""
-
-    _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent
-        super().connection_made(transport)
-        self._expect_head()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head_bytes = 0
-        if self._head_timer is None:
-            self._expect_head()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._forget_head()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_head()
-        super().connection_lost(exc)
-
-    def _count(self, more_bytes: int) -> None:
-        self._head_bytes += more_bytes
-        if self._head_bytes > _HEAD_BYTES:
-            raise ValueError("the head of the request is too long")  # answered with 400
-
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(_HEAD_S, self.transport.close)
-
-    def _forget_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class _Server(uvicorn.Server):
@@ -133,7 +85,7 @@ async def serving(client: AsyncLMStrix, options: GatewayOptions) -> AsyncGenerat
         async with Gateway(client, options) as gateway:
             config = uvicorn.Config(
                 application(gateway),
-                http=_Protocol,
+                http=Connection,
                 ws="websockets-sansio",
                 ws_max_size=options.max_body_bytes,
                 ws_per_message_deflate=False,  # fragments are too small to gain by it

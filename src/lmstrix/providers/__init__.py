@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider can do; asked before any work is done.
 
-    `supports_load` is control over what is loaded and at which size; `supports_download` fetching
-    models onto the server; `supports_raw` completion without a chat template.
+    `supports_load` is control over what is loaded and at which size; `supports_instance_names`
+    loading under a name of one's own, beside whatever else is loaded of the model;
+    `supports_download` fetching models onto the server; `supports_raw` completion without a chat
+    template.
     """
 
     supports_streaming: bool = False
@@ -46,6 +48,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     supports_logprobs: bool = False
     supports_embeddings: bool = False
     supports_load: bool = False
+    supports_instance_names: bool = False
     supports_load_progress: bool = False
     supports_prompt_progress: bool = False
     supports_tokenization: bool = False
@@ -58,10 +61,14 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Relay(Protocol):
-    """A response on its way through: status, content type, and the body as it comes."""
+    """A response on its way through: status, content type, and the body as it comes.
+
+    `length` is how many bytes the body has, where that was told before it came.
+    """
 
     status: int
     content_type: str
+    length: int | None
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body in the pieces that arrive. Raises `GenerationError` where it breaks off."""

@@ -38,6 +38,8 @@ class Relayed:
     ) -> None:
         self.status = incoming.status
         self.content_type = incoming.fields.get("content-type", _JSON)
+        told = incoming.fields.get("content-length", "")
+        self.length = int(told) if told.isascii() and told.isdigit() else None
         self.done = False
         self._incoming = incoming
         self._broke = broke
