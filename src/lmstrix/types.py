@@ -97,7 +97,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     `context_tokens` is read back from the server after the load, never copied from what was
     asked; `None` where the server does not tell. `owned` tells whether this process started the
     instance and ends it; a resident instance outlives the command that loaded it until
-    `config.ttl_s` without use.
+    `config.ttl_s` without use. `expires_at` is when the server will end it unless it is used,
+    where the server tells that.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     loaded_at: float = 0.0
     load_s: float = 0.0
     memory: MemoryUse | None = None
+    expires_at: float | None = None
 
 
 class Role(StrEnum):
@@ -366,9 +368,9 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     instance: Instance
     stats: Stats
     tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
     notes: tuple[str, ...] = ()
 
-    logprobs: tuple[TokenLogprob, ...] = ()
 
 class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Exactly what is sent to a server. Secrets are never part of it."""

@@ -75,7 +75,9 @@ class World:
     asked: list[int] = field(default_factory=list)
     name = "world"
     server = "nowhere"
-    capabilities = Capabilities(supports_load=True, supports_tokenization=True)
+    capabilities = Capabilities(
+        supports_load=True, supports_instance_names=True, supports_tokenization=True
+    )
 
     def _answer_or_not(self) -> None:
         self.calls_left -= 1

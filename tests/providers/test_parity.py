@@ -266,6 +266,21 @@ async def test_loading_works_or_is_refused(place: Place):
     assert place.instance.id not in {one.id for one in await place.provider.list_instances()}
 
 
+async def test_a_load_beside_others_has_the_name_it_was_given(place: Place):
+    if not place.able.supports_load or not place.able.supports_instance_names:
+        return
+    beside = await place.provider.load(
+        place.model, LoadConfig(context_tokens=512), instance_id="by-another-name"
+    )
+    try:
+        assert beside.id == "by-another-name"
+        loaded = {one.id: one.context_tokens for one in await place.provider.list_instances()}
+        assert loaded[beside.id] == 512
+        assert loaded[place.instance.id] == place.instance.context_tokens
+    finally:
+        await place.provider.unload(beside.id)
+
+
 async def test_embeddings_are_made_by_those_who_say_so(start: Callable[..., Awaitable[Place]]):
     place = await start("tiny-embed")
     assert place.able.supports_embeddings

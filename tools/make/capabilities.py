@@ -32,6 +32,7 @@ WORDS = {
     "supports_logprobs": "log probabilities",
     "supports_embeddings": "embeddings",
     "supports_load": "loading at a chosen size, unloading",
+    "supports_instance_names": "loading beside what is loaded, under a name of one's own",
     "supports_load_progress": "progress of a load",
     "supports_prompt_progress": "progress of the prompt",
     "supports_tokenization": "counting tokens",

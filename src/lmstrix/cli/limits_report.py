@@ -122,6 +122,11 @@ def plan_lines(plan: TestPlan, terminal: Terminal) -> Iterator[str]:
         return
     if plan.resumed is not None:
         yield from hanging("  ", f"Go on after {len(plan.known):,} finished probes.", terminal)
+    if plan.served is not None:
+        said = f"{tokens(plan.served.context_tokens)} tokens, as its server has chosen"
+        yield from hanging("  served     ", said, terminal)
+        yield from hanging("  ceiling    ", tokens(plan.ceiling_tokens), terminal)
+        return
     predicted = tokens(plan.predicted_tokens) if plan.predicted_tokens else "unknown"
     yield from hanging("  predicted  ", predicted, terminal)
     yield from hanging("  ceiling    ", tokens(plan.ceiling_tokens), terminal)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lmstrix.context.plan import TestPlan
     from lmstrix.context.search import LoadSearch
     from lmstrix.results import LengthPoint, Probe, ProbeOutcome
+    from lmstrix.types import Instance
 
 
 def loadable_limit(search: LoadSearch, known: Iterable[Probe], plan: TestPlan) -> Limit:
@@ -47,15 +48,39 @@ def loadable_limit(search: LoadSearch, known: Iterable[Probe], plan: TestPlan) -
     )
 
 
-def processable_limit(search: LoadSearch, known: Iterable[Probe], loadable: Limit) -> Limit:
-    """Where the search for the largest context that is processed whole stands."""
+def served_limit(served: Instance) -> Limit:
+    """What a server runs that lets nobody choose."""
+    said = "it is the server that decides what is loaded, and at which size."
+    if served.context_tokens is None:
+        return Limit(
+            verdict=Verdict.NOT_APPLICABLE,
+            evidence=(f"The server does not tell how much context it has: {said}",),
+        )
+    return Limit(
+        verdict=Verdict.FOUND,
+        tokens=served.context_tokens,
+        evidence=(f"{served.context_tokens:,} tokens are served: {said}",),
+    )
+
+
+def bound_of(loadable: Limit, plan: TestPlan) -> Limit:
+    """What a prompt is bounded by: what loads, or by the plan what is served."""
+    if plan.served is None:
+        return loadable
+    whole = plan.ceiling_tokens
+    ends = (plan.declared_tokens, plan.served.context_tokens)
+    return Limit(verdict=Verdict.FOUND if whole in ends else Verdict.AT_LEAST, tokens=whole)
+
+
+def processable_limit(search: LoadSearch, known: Iterable[Probe], bound: Limit) -> Limit:
+    """Where the search for the largest context that is processed whole stands, up to `bound`."""
     known = list(known)
     good, bad = search.bracket
     failure = failure_at(known, ProbeKind.PROCESS, bad)
     if not good:
         verdict = Verdict.NONE if bad is not None else Verdict.NOT_TESTED
-    elif good == loadable.tokens:
-        verdict, bad = loadable.verdict, bad or loadable.below_tokens
+    elif good == bound.tokens:
+        verdict, bad = bound.verdict, bad or bound.below_tokens
     else:
         verdict = Verdict.FOUND if search.settled else Verdict.AT_LEAST
     return Limit(

@@ -73,6 +73,7 @@ async def map_curve(
         settings.timeouts,
         limit_s=options.timeout_s or settings.test.timeout_s,
         seed=options.seed,
+        folder=places.locks,
         deadline=deadline,
     )
     with testing(entry.model.key, subject(entry.model), places.locks):
@@ -84,7 +85,7 @@ async def map_curve(
             await prober.clean_up()
             await mapping.run(longest)
         finally:
-            await prober.unload()
+            await prober.finish()
     return mapping.result
 
 

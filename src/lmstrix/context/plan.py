@@ -13,7 +13,7 @@ from lmstrix.context.search import LoadSearch
 from lmstrix.errors import GGUFError, UsageError
 from lmstrix.gguf import MemoryModel, read_header
 from lmstrix.results import ProbeKind, TestKey, TestResult, TestStatus, Verdict
-from lmstrix.types import LoadConfig, ModelType
+from lmstrix.types import Instance, LoadConfig, ModelType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,6 +36,7 @@ class TestPlan(msgspec.Struct, frozen=True, kw_only=True):
     `load` is complete but for the size. `sizes` are those it would load first if each failed.
     `kept` is an earlier result that already answers what is asked, `resumed` one to go on with.
     `known` are the finished probes that count. `prior` is what is believed of the limit.
+    `served` is the instance to test where its server lets nobody choose what is loaded.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -55,6 +56,7 @@ class TestPlan(msgspec.Struct, frozen=True, kw_only=True):
     known: tuple[Probe, ...] = ()
     prior: Prior | None = None
     economical: bool = False
+    served: Instance | None = None
 
     def search(self) -> LoadSearch:
         """A fresh search from what is known."""
@@ -76,22 +78,30 @@ def make_plan(
     earlier: Sequence[TestResult] = (),
     probes: Iterable[Probe] = (),
     prior: Prior | None = None,
+    served: Instance | None = None,
 ) -> TestPlan:
     """Decide what to do.
 
     `earlier` are the results for `key`, newest first, `probes` the finished probes of all of
     them, oldest first. Without a `prior` the memory need is unknown, and the ceiling is 102,400
-    unless told otherwise. Raises `UsageError` for sizes that contradict each other.
+    unless told otherwise. Of what is `served` nothing counts that was found when it had another
+    size. Raises `UsageError` for sizes that contradict each other.
     """
     declared = model.declared_context_tokens
     threshold = options.threshold_tokens or settings.test.threshold_tokens
-    if threshold is None and prior is None:
+    held = None if served is None else served.context_tokens
+    if threshold is None and prior is None and held is None:
         threshold = UNKNOWN_MEMORY_CEILING
-    ceiling = min(size for size in (declared, threshold, 2**31) if size is not None)
+    ceiling = min(size for size in (declared, threshold, held, 2**31) if size is not None)
+    if served is not None:
+        earlier = [result for result in earlier if result.loadable.tokens == held]
+        same = {result.id for result in earlier}
+        probes = [probe for probe in probes if probe.test_id in same]
     only = options.context_tokens
     if only is not None:
         if only > ceiling:
             what = f"declares {declared:,}" if ceiling == declared else f"is held to {ceiling:,}"
+            what = f"is served with {ceiling:,}" if ceiling == held else what
             raise UsageError(
                 f"{model.key} {what} tokens; {only:,} is above that.",
                 hint="Choose a smaller --ctx, or a larger --threshold.",
@@ -130,6 +140,7 @@ def make_plan(
         known=known,
         prior=prior,
         economical=options.economical,
+        served=served,
     )
     return msgspec.structs.replace(plan, sizes=_first_sizes(plan))
 
@@ -197,7 +208,7 @@ def answers(result: TestResult, model: Model, options: TestOptions, ceiling_toke
     if wants_quality and (BUDGET_NOTE in result.notes or not result.effective.evidence):
         return False
     return all(
-        limit.verdict in (Verdict.FOUND, Verdict.NONE)
+        limit.verdict in (Verdict.FOUND, Verdict.NONE, Verdict.NOT_APPLICABLE)
         or (limit.tokens is not None and limit.tokens >= ceiling_tokens)
         for limit in wanted
     )
@@ -214,7 +225,8 @@ def test_key(
 ) -> TestKey:
     """What the result will depend on."""
     load = options.load
-    if load.memory_limit_bytes is None and settings.embedded.memory_limit_bytes is not None:
+    embedded = model.provider == "embedded"
+    if embedded and load.memory_limit_bytes is None and settings.embedded.memory_limit_bytes:
         load = msgspec.structs.replace(
             load, memory_limit_bytes=settings.embedded.memory_limit_bytes
         )
@@ -260,6 +272,8 @@ def _predicted(prior: Prior | None, ceiling: int) -> int | None:
 
 
 def _first_sizes(plan: TestPlan) -> tuple[int, ...]:
+    if plan.served is not None:
+        return ()
     if plan.only_tokens is not None:
         return (plan.only_tokens,)
     search = plan.search()

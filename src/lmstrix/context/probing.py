@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from lmstrix.context.failures import failure_of, sentence
 from lmstrix.context.families.keyed import Keyed
 from lmstrix.context.filling import Filler, as_request, question_room
+from lmstrix.context.holding import Holder
 from lmstrix.errors import (
     ContextOverflowError,
     EmptyAnswerError,
@@ -28,11 +29,12 @@ from lmstrix.errors import (
     UnreachableError,
 )
 from lmstrix.results import FailureKind, ProbeOutcome, Score
-from lmstrix.session import TEST_INSTANCE_PREFIX, Session
-from lmstrix.types import Fragment, FragmentKind, ModelType, Phase, Progress, Sampling, Stats
+from lmstrix.session import Session
+from lmstrix.types import Fragment, FragmentKind, ModelType, Progress, Sampling, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from lmstrix.config import Timeouts
     from lmstrix.context.families import ProbeFamily
@@ -82,7 +84,8 @@ class Prober:
     """Runs probes of one model on instances of its own.
 
     `limit_s` is the longest a probe may take; where `deadline` (of `time.monotonic`) comes
-    first, a probe cut off by it counts as interrupted. `on_progress` gets signs of life.
+    first, a probe cut off by it counts as interrupted. `on_progress` gets signs of life. `folder`
+    is that of the locks (see `Holder`).
     """
 
     provider: Provider
@@ -91,15 +94,22 @@ class Prober:
     timeouts: Timeouts
     limit_s: float
     seed: int
+    folder: Path
     deadline: float | None = None
     on_progress: Callable[[Progress], None] = lambda _: None
-    instance: Instance | None = None
-    loads: int = 0
     unreachable: UnreachableError | None = None
+    _holder: Holder = field(init=False)
     _session: Session = field(init=False)
     _filler: Filler = field(init=False)
 
     def __post_init__(self) -> None:
+        self._holder = Holder(
+            self.provider,
+            self.model,
+            self.load,
+            folder=self.folder,
+            silence_s=self.timeouts.load_s,
+        )
         self._session = Session(self.provider, self.timeouts)
         self._filler = Filler(self._session)
 
@@ -109,9 +119,9 @@ class Prober:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     @property
-    def instance_id(self) -> str:
-        """What the instances of this prober are called."""
-        return f"{TEST_INSTANCE_PREFIX}-{(self.model.identity or self.model.key)[:12]}"
+    def loads(self) -> int:
+        """How many loads there were."""
+        return self._holder.loads
 
     async def probe_load(self, tokens: int) -> ProbeOutcome:
         """Load an instance of `tokens` and see how large it really is."""
@@ -126,25 +136,13 @@ class Prober:
         """Put the questions of one haystack and score the answers."""
         return await self._guarded(self._answer(draw))
 
-    async def unload(self) -> None:
-        """End the instance held, if any. One that is gone already is no error."""
-        instance, self.instance = self.instance, None
-        if instance is not None:
-            await self._end(instance.id)
-
     async def clean_up(self) -> None:
         """End what an earlier test of this model may have left behind."""
-        for instance in await self.provider.list_instances():
-            if instance.id == self.instance_id and instance.model_key == self.model.key:
-                await self._end(instance.id)
+        await self._holder.clean_up()
 
-    async def _end(self, instance_id: str) -> None:
-        try:
-            await self.provider.unload(instance_id)
-        except UnreachableError as error:
-            self.unreachable = error
-        except LMStrixError:
-            pass  # it ended by itself
+    async def finish(self) -> str:
+        """Leave the server as it was found; returns a sentence about what could not be put back."""
+        return await self._holder.finish()
 
     async def _guarded(self, work: Awaitable[ProbeOutcome]) -> ProbeOutcome:
         """What came of `work` within the time; after a failure that hurts, start afresh."""
@@ -163,60 +161,37 @@ class Prober:
                 self.unreachable = error
             outcome = ProbeOutcome(ok=False, failure=kind, detail=str(error) or sentence(kind))
         if outcome.failure in _FATAL or outcome.failure is FailureKind.INTERRUPTED:
-            await self.unload()
+            await self._holder.release()
         return outcome
 
     async def _load(self, tokens: int) -> ProbeOutcome:
-        await self.unload()
-        loop = asyncio.get_running_loop()
-        silence_s = self.timeouts.load_s
-        begun = loop.time()
-        try:
-            async with asyncio.timeout(silence_s) as silence:
-
-                def listen(progress: Progress) -> None:
-                    silence.reschedule(loop.time() + silence_s)
-                    self.on_progress(progress)
-
-                self.loads += 1
-                self.instance = await self.provider.load(
-                    self.model,
-                    replace(self.load, context_tokens=tokens),
-                    instance_id=self.instance_id,
-                    on_progress=listen,
-                )
-        except TimeoutError:
-            raise StalledError(
-                f"Loading made no progress for {silence_s:g} s.",
-                phase=Phase.LOAD,
-                after_s=silence_s,
-            ) from None
-        instance = self.instance
+        begun = time.perf_counter()
+        instance = await self._holder.load(tokens, self.on_progress)
         held = instance.context_tokens
         short = held is not None and held < tokens
+        took_s = instance.load_s or time.perf_counter() - begun
         return ProbeOutcome(
             ok=not short,
             failure=FailureKind.LOAD_REFUSED if short else None,
             detail=f"Asked for {tokens:,} tokens, the server gave {held or 0:,}." if short else "",
             real_context_tokens=held,
-            load_s=round(instance.load_s or loop.time() - begun, 4),
+            load_s=round(took_s, 4) if self._holder.chooses else None,
             memory=instance.memory,
         )
 
     async def _hold(self, tokens: int) -> Instance:
         """An instance that was asked for `tokens` and has them; loaded unless held already."""
-        # A server that gives more than was asked (rounding up) need not serve it all.
-        if self.instance is None or self.instance.config.context_tokens != tokens:
-            await self._load(tokens)
-        assert self.instance is not None
-        held = self.instance.context_tokens
+        instance = self._holder.instance
+        if instance is None or not self._holder.suits(tokens):
+            instance = await self._holder.load(tokens, self.on_progress)
+        held = instance.context_tokens
         if held is not None and held < tokens:
             raise ContextOverflowError(
                 f"{tokens:,} tokens loaded before; now the server gives only {held:,}.",
                 prompt_tokens=tokens,
                 context_tokens=held,
             )
-        return self.instance
+        return instance
 
     async def _process(self, tokens: int) -> ProbeOutcome:
         instance = await self._hold(tokens)
@@ -266,7 +241,7 @@ class Prober:
         try:
             reply = await self._ask(instance, request, 1)
         except (StalledError, EngineDiedError) as error:
-            await self.unload()
+            await self._holder.release()
             ends = "hang" if isinstance(error, StalledError) else "die"
             return f"A prompt that is too long makes the server {ends}."
         except GenerationError:

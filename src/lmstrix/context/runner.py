@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from lmstrix.context.families import find_families
+from lmstrix.context.holding import served
 from lmstrix.context.lock import testing
 from lmstrix.context.options import EventListener, Stage, TestEvent, TestOptions
 from lmstrix.context.plan import BUDGET_NOTE, TestPlan, make_plan, predict, test_key
 from lmstrix.context.probing import Prober
 from lmstrix.context.walk import OutOfTimeError, Walk
-from lmstrix.errors import LMStrixError, UnreachableError
+from lmstrix.errors import LMStrixError, UnreachableError, UsageError
 from lmstrix.results import FailureKind, TestResult, TestStatus, Verdict
 from lmstrix.store import machine_id
 from lmstrix.store.models import subject
+from lmstrix.types import LoadConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lmstrix.config import Places, Settings
     from lmstrix.context.families import Families
+    from lmstrix.context.search import Prior
     from lmstrix.providers import Provider
     from lmstrix.results import TestAsk, TestKey
     from lmstrix.store import Entry, Store
-    from lmstrix.types import Model
+    from lmstrix.types import Instance, Model
 
 __all__ = [
     "EventListener",
@@ -43,19 +46,20 @@ __all__ = [
 
 async def plan_test(
     entry: Entry,
-    provider: Provider,  # noqa: ARG001  # the shape of `test_model`
+    provider: Provider,
     store: Store,
     options: TestOptions,
     *,
     settings: Settings,
-    places: Places,  # noqa: ARG001  # the shape of `test_model`
+    places: Places,
 ) -> TestPlan:
     """What `test_model` would do now; nothing is loaded or written.
 
-    Raises `UsageError` for sizes that contradict each other.
+    Only a server that alone decides what is loaded is asked, for its size. Raises `UsageError`
+    for sizes that contradict each other, and for such a server what `served` raises.
     """
-    job = _Job(entry.model, store, options, settings, find_families())
-    return await job.plan()
+    job = _Job(entry.model, store, options, settings, places, find_families())
+    return await job.plan(provider)
 
 
 async def test_model(
@@ -77,8 +81,8 @@ async def test_model(
     in the store. Raises `BusyError` when another process tests this model, `UsageError`, and
     `UnreachableError`, which leaves the test interrupted.
     """
-    job = _Job(entry.model, store, options, settings, families or find_families(), clock)
-    return await job.locked(provider, places, on_event or _nobody)
+    job = _Job(entry.model, store, options, settings, places, families or find_families(), clock)
+    return await job.locked(provider, on_event or _nobody)
 
 
 async def test_models(
@@ -108,12 +112,12 @@ async def test_models(
         one = options
         if options.budget_s is not None:
             one = replace(options, budget_s=options.budget_s - (time.monotonic() - begun))
-        job = _Job(entry.model, store, one, settings, families, clock)
+        job = _Job(entry.model, store, one, settings, places, families, clock)
         try:
             if one.budget_s is not None and one.budget_s <= 0:
                 result = job.not_run(TestStatus.UNTESTED, BUDGET_NOTE)
             else:
-                result = await job.locked(provider_of(entry.model), places, listen)
+                result = await job.locked(provider_of(entry.model), listen)
         except UnreachableError as error:
             result = job.not_run(TestStatus.INTERRUPTED, error.message)
             result = replace(result, failure=FailureKind.UNREACHABLE)
@@ -133,6 +137,7 @@ class _Job:
     store: Store
     options: TestOptions
     settings: Settings
+    places: Places
     families: Families
     clock: Callable[[], float] = time.time
 
@@ -147,10 +152,21 @@ class _Job:
             suite=self.families.suite,
         )
 
-    async def plan(self) -> TestPlan:
+    async def plan(self, provider: Provider) -> TestPlan:
         key = self.key
+        there = await served(provider, self.model)
+        if there is not None:
+            return self._plan(key, there, None)
         # Reading a large header takes a tenth of a second, which a live table would show.
         prior = await asyncio.to_thread(predict, self.model, key.load, settings=self.settings)
+        return self._plan(key, None, prior)
+
+    def _plan(self, key: TestKey, there: Instance | None, prior: Prior | None) -> TestPlan:
+        if there is not None and self.options.load != LoadConfig():
+            raise UsageError(
+                f"How {self.model.key} is loaded is decided by its server {there.server}.",
+                hint="Leave out --kv-type, --flash and the like, or start that server with them.",
+            )
         return make_plan(
             self.model,
             key,
@@ -159,21 +175,20 @@ class _Job:
             earlier=self.store.loadable_results(key),
             probes=self.store.known_sizes(key),
             prior=prior,
+            served=there,
         )
 
-    async def locked(
-        self, provider: Provider, places: Places, on_event: EventListener
-    ) -> TestResult:
+    async def locked(self, provider: Provider, on_event: EventListener) -> TestResult:
         """Plan and run while no other process tests this model."""
-        with testing(self.model.key, subject(self.model), places.locks):
+        with testing(self.model.key, subject(self.model), self.places.locks):
             if self.options.reset:
                 self.store.reset_tests([self.model])
             self.store.settle_abandoned(at=self.clock())
-            plan = await self.plan()
+            plan = await self.plan(provider)
             kept = plan.kept
-            if kept is not None and kept.engine != provider.engine:
+            if kept is not None and await _is_newer(provider, kept.engine):
                 kept = await self.confirm(kept, plan, provider, on_event)
-                plan = await self.plan()
+                plan = await self.plan(provider)
             if kept is not None:
                 on_event(_event(kept, "Tested before; --reset tests anew."))
                 return kept
@@ -194,7 +209,7 @@ class _Job:
         except OutOfTimeError:
             return kept  # in use until there is time to confirm it
         finally:
-            await prober.unload()
+            await prober.finish()
         confirmed = replace(walk.result, engine=provider.engine)
         self.store.save_test(confirmed)
         return confirmed
@@ -202,6 +217,7 @@ class _Job:
     async def run(self, plan: TestPlan, provider: Provider, on_event: EventListener) -> TestResult:
         """Begin or resume the test in the store, walk, leave store and server tidy."""
         asked = self.options.asked()
+        await provider.list_instances()  # whether it answers at all, and what it is
         begun = _begin(self.store, plan, asked, provider.engine, self.clock())
         prober = self._prober(plan, provider)
         walk = self._walk(begun, plan, prober, on_event)
@@ -223,7 +239,10 @@ class _Job:
             try:
                 self.store.save_test(result)
             finally:
-                await prober.unload()
+                owed = await prober.finish()
+            if owed:
+                result = replace(result, notes=(*result.notes, owed))
+                self.store.save_test(result)
         on_event(_event(result, status.value))
         return result
 
@@ -236,6 +255,7 @@ class _Job:
             self.settings.timeouts,
             limit_s=self.options.timeout_s or self.settings.test.timeout_s,
             seed=self.options.seed,
+            folder=self.places.locks,
             deadline=None if budget_s is None else time.monotonic() + budget_s,
         )
 
@@ -265,6 +285,15 @@ class _Job:
         )
 
 
+async def _is_newer(provider: Provider, engine: str) -> bool:
+    """Whether something else runs the models now than `engine`; not if nobody answers."""
+    try:
+        await provider.list_instances()
+    except UnreachableError:
+        return False
+    return provider.engine != engine
+
+
 def _begin(store: Store, plan: TestPlan, asked: TestAsk, engine: str, now: float) -> TestResult:
     """The test's row: the interrupted one's, else a new one."""
     if plan.resumed is not None:
@@ -285,7 +314,8 @@ def _begin(store: Store, plan: TestPlan, asked: TestAsk, engine: str, now: float
 
 
 def _status(result: TestResult) -> TestStatus:
-    nothing = result.loadable.tokens is None or result.processable.verdict is Verdict.NONE
+    loads = result.loadable.tokens or result.loadable.verdict is Verdict.NOT_APPLICABLE
+    nothing = not loads or result.processable.verdict is Verdict.NONE
     return TestStatus.FAILED if nothing else TestStatus.COMPLETED
 
 

@@ -132,6 +132,7 @@ class _Tuner:
             self._settings.timeouts,
             limit_s=self._options.timeout_s or self._settings.test.timeout_s,
             seed=self._options.seed,
+            folder=self._places.locks,
             deadline=self._deadline,
         )
         self._tell(result, tokens)
@@ -146,7 +147,7 @@ class _Tuner:
                 raise
             finally:
                 self._store.finish_probe(probe, outcome, at=self._clock())
-                await prober.unload()
+                await prober.finish()
         if outcome.failure is FailureKind.UNREACHABLE and prober.unreachable is not None:
             raise prober.unreachable
         return outcome if outcome.ok else None

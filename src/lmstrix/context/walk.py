@@ -16,10 +16,12 @@ from lmstrix.context.evidence import EffectiveSearch
 from lmstrix.context.families import LANGUAGES
 from lmstrix.context.families.shared import groups_of, together
 from lmstrix.context.findings import (
+    bound_of,
     curve_of,
     loadable_limit,
     outcome_at,
     processable_limit,
+    served_limit,
     truncated_at,
     zeros,
 )
@@ -97,8 +99,11 @@ class Walk:
 
     async def run(self) -> None:
         """All stages that are wanted and can still find something."""
-        await self._find_loadable()
-        if self.result.loadable.tokens:
+        if self._plan.served is None:
+            await self._find_loadable()
+        else:
+            self._keep(loadable=served_limit(self._plan.served))
+        if bound_of(self.result.loadable, self._plan).tokens:
             await self._find_processable()
         if self._plan.only_tokens is not None or not self.result.processable.tokens:
             return
@@ -140,7 +145,7 @@ class Walk:
         outcome = await self._probe(
             ProbeKind.LOAD, tokens, partial(self._prober.probe_load, tokens)
         )
-        held = outcome.real_context_tokens
+        held = outcome.real_context_tokens or (tokens if outcome.ok else None)
         if held is None:
             bad = first_failing(tokens, rounding(self._known))
             search.record(max(bad, search.bracket[0] + 1), False)
@@ -153,7 +158,8 @@ class Walk:
     # Processable
 
     async def _find_processable(self) -> None:
-        whole = self.result.loadable.tokens
+        bound = bound_of(self.result.loadable, self._plan)
+        whole = bound.tokens
         assert whole is not None
         good, bad = known_bounds(self._known, ProbeKind.PROCESS, ceiling_tokens=whole)
         if self._options.force:  # what failed in this very test has been tried again
@@ -177,8 +183,7 @@ class Walk:
                 time_to_first_token_s=longest.time_to_first_token_s,
                 tokens_per_s=longest.tokens_per_s,
             )
-        loadable = self.result.loadable
-        self._keep(processable=processable_limit(search, self._known, loadable))
+        self._keep(processable=processable_limit(search, self._known, bound))
 
     async def confirm(self) -> bool:
         """See by one probe whether what was found before still holds."""
@@ -192,8 +197,8 @@ class Walk:
             ProbeKind.PROCESS, tokens, partial(self._prober.probe_process, tokens)
         )
         search.record(tokens, outcome.ok)
-        loadable = self.result.loadable
-        self._keep(processable=processable_limit(search, self._known, loadable))
+        bound = bound_of(self.result.loadable, self._plan)
+        self._keep(processable=processable_limit(search, self._known, bound))
 
     # Effective
 

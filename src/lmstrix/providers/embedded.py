@@ -101,6 +101,7 @@ class EmbeddedProvider(BaseProvider):
         supports_logprobs=True,
         supports_sampling_defaults=True,
         supports_load=True,
+        supports_instance_names=True,
         supports_load_progress=True,
         supports_prompt_progress=True,
         supports_embeddings=True,

@@ -13,6 +13,8 @@ from lmstrix.cli.units import duration, tokens
 if TYPE_CHECKING:
     from lmstrix.types import Instance
 
+_FOREVER_S = 10 * 365.25 * 86400
+
 
 @declare(name="ps")
 @format_option()
@@ -35,6 +37,14 @@ async def _instances(invocation: Invocation) -> list[Instance]:
         return await client.instances()
 
 
+def _left_s(instance: Instance, now: float) -> float | None:
+    """How long it stays without use: from its end where the server tells that."""
+    if instance.expires_at is None:
+        return instance.config.ttl_s
+    left_s = max(0.0, instance.expires_at - now)
+    return None if left_s > _FOREVER_S else left_s
+
+
 def instance_table(instances: list[Instance], *, now: float, width: int) -> list[str]:
     """One line per instance; narrow terminals get shorter names."""
     from lmstrix.cli.terminal import table  # not needed for --help
@@ -50,7 +60,7 @@ def instance_table(instances: list[Instance], *, now: float, width: int) -> list
             (human_bytes(instance.memory.resident_bytes) if instance.memory else "") or "-",
             str(instance.pid or "-"),
             duration(now - instance.loaded_at) if instance.loaded_at else "-",
-            duration(instance.config.ttl_s),
+            duration(_left_s(instance, now)),
         )
         for instance in instances
     ]

@@ -92,6 +92,7 @@ class LMStudioNativeProvider(BaseProvider):
         supports_logprobs=True,
         supports_embeddings=True,
         supports_load=True,
+        supports_instance_names=True,
         supports_load_progress=True,
         supports_prompt_progress=True,
         supports_tokenization=True,
@@ -103,7 +104,7 @@ class LMStudioNativeProvider(BaseProvider):
         self.server = server.root
         self.expected = expected
         self._http = server
-        self._version = ""
+        self._version: str | None = None  # until asked
         self._own: dict[
             str, str
         ] = {}  # instances to be ended with this process, and their namespace
@@ -111,8 +112,8 @@ class LMStudioNativeProvider(BaseProvider):
 
     @property
     def engine(self) -> str:
-        """LM Studio with its version, once it has told it."""
-        return f"LM Studio {self._version}".strip()
+        """LM Studio with its version; empty until it was asked anything."""
+        return "" if self._version is None else f"LM Studio {self._version}".strip()
 
     @classmethod
     def connect(cls, settings: Settings, places: Places) -> Sequence[Self]:  # noqa: ARG003  # files are no matter of servers
@@ -147,6 +148,7 @@ class LMStudioNativeProvider(BaseProvider):
             return Capabilities(
                 supports_embeddings=True,
                 supports_load=True,
+                supports_instance_names=True,
                 supports_load_progress=True,
                 supports_tokenization=True,
             )
@@ -157,11 +159,9 @@ class LMStudioNativeProvider(BaseProvider):
     async def list_models(self, *, known: Sequence[Model] = ()) -> Listing:  # noqa: ARG002  # one question tells all
         """Every downloaded model that can be asked something."""
         with self._told():
-            system = self._client.system
-            raws, version = await asyncio.gather(
-                system.ask(endpoints.LIST_DOWNLOADED_MODELS), self._ask_version()
+            raws, _ = await asyncio.gather(
+                self._client.system.ask(endpoints.LIST_DOWNLOADED_MODELS), self._learn_version()
             )
-        self._version = version or self._version
         infos: list[ModelInfo] = []
         problems = []
         for raw in raws:
@@ -185,9 +185,10 @@ class LMStudioNativeProvider(BaseProvider):
         """Every loaded instance with its real context and settings."""
         client = self._client
         with self._told():
-            raws = await asyncio.gather(
+            *raws, _ = await asyncio.gather(
                 client.llm.ask(endpoints.LIST_LOADED),
                 client.embedding.ask(endpoints.LIST_LOADED),
+                self._learn_version(),
             )
             infos = [read_instance(raw) for some in raws for raw in some]
             return await asyncio.gather(*map(self._instance, infos))
@@ -438,13 +439,16 @@ class LMStudioNativeProvider(BaseProvider):
         except (LMStudioTimeoutError, LMStudioServerError):
             return None
 
-    async def _ask_version(self) -> str:
+    async def _learn_version(self) -> None:
+        if self._version is not None:
+            return
         timeouts = Timeouts(connect_s=_CONNECT_S, call_s=_OPTIONAL_S)
         try:
             told = await self._client.system.ask(endpoints.VERSION, timeouts=timeouts)
         except (LMStudioTimeoutError, LMStudioServerError):
-            return ""
-        return str(told.version)
+            self._version = ""  # one that does not know the question
+        else:
+            self._version = str(told.version)
 
     def _locate(self, infos: Sequence[ModelInfo]) -> dict[str, str]:
         if not self.server.startswith(_LOOPBACK):

@@ -21,7 +21,7 @@ from lmstrix.errors import (
 )
 from lmstrix.protocol.ollama.durations import keep_alive_of
 from lmstrix.protocol.ollama.messages import EmbedReply, EmbedRequest, GenerateRequest, Reply
-from lmstrix.protocol.ollama.models import Processes, Running
+from lmstrix.protocol.ollama.models import Processes, Running, unix_s
 from lmstrix.protocol.ollama.options import load_options
 from lmstrix.types import Instance, LoadConfig, MemoryUse, ModelType
 
@@ -82,6 +82,7 @@ class Residents:
             server=self._server,
             context_tokens=context,
             memory=MemoryUse(weights_bytes=size, resident_bytes=size - (running.size_vram or 0)),
+            expires_at=unix_s(running.expires_at),
         )
         if ours is None:
             return instance
