@@ -248,6 +248,10 @@ class Gateway:
 
     def sized(self, entry: Entry, config: LoadConfig) -> LoadConfig:
         """`config` with the context to load: the tested limit, else what should fit."""
+        sized, faults = self._sized(entry, config), self.options.faults
+        return sized if faults is None else faults.limit(sized)
+
+    def _sized(self, entry: Entry, config: LoadConfig) -> LoadConfig:
         model = entry.model
         if config.context_tokens is not None:
             return config

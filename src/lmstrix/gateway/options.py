@@ -6,6 +6,8 @@ from collections.abc import Mapping  # noqa: TC003  # msgspec resolves it at run
 
 import msgspec
 
+from lmstrix.gateway.faults import Faults  # noqa: TC001  # msgspec resolves it at run time
+
 DEFAULT_PORT = 1234
 
 
@@ -23,7 +25,7 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     `hosts` are more names by which the gateway may be called, `origins` the web pages that may
     use it. Beyond `max_requests` at a time, `max_body_bytes`, `body_timeout_s` for a body to
     arrive and `request_timeout_s` for all of a request, callers are refused. `max_hops` is
-    through how many gateways a request may have come.
+    through how many gateways a request may have come. `faults` are for tests alone.
     """
 
     host: str = "127.0.0.1"
@@ -43,3 +45,4 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout_s: float | None = None
     max_hops: int = 3
     drain_s: float = 10.0
+    faults: Faults | None = None

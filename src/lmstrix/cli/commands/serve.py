@@ -130,6 +130,7 @@ def _pairs(
 @click.option(
     "--request-timeout", type=DURATION, help="Time for all of a request.  [default: none]"
 )
+@click.option("--fault", "faults", multiple=True, hidden=True, callback=_pairs)  # for tests
 @pass_invocation
 def command(invocation: Invocation, /, **given: Any) -> None:
     """Serve the models to programs that speak OpenAI's, Anthropic's, Ollama's or LM Studio's API.
@@ -170,8 +171,12 @@ async def _serve(invocation: Invocation, given: dict[str, Any]) -> bool:
 
 
 def _options(given: dict[str, Any]) -> GatewayOptions:
-    from lmstrix.gateway.options import GatewayOptions  # not for --help
+    from lmstrix.gateway.faults import Faults  # none of these for --help
+    from lmstrix.gateway.options import GatewayOptions
 
+    faults = {
+        f"{name.replace('-', '_')}_tokens": int(most) for name, most in given["faults"].items()
+    }
     changed = {
         "ttl_s": given["ttl"],
         "max_body_bytes": given["max_body"],
@@ -181,6 +186,7 @@ def _options(given: dict[str, Any]) -> GatewayOptions:
             "repositories", "max_requests")  # fmt: skip
     return GatewayOptions(
         tokens=tuple(map(_token, given["token_env"])),
+        faults=Faults(**faults) if faults else None,
         **{name: given[name] for name in same},
         **{name: value for name, value in changed.items() if value is not None},
     )

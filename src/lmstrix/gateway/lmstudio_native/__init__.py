@@ -41,7 +41,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
     for room in (
         models,
         Loading(gateway, models),
-        Predictions(models, files, logs),
+        Predictions(models, files, logs, gateway.options.faults),
         System(gateway),
         files,
         Repositories(Repository(gateway)),

@@ -27,6 +27,7 @@ from lmstrix.types import Overflow
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from lmstrix.gateway.faults import Faults
     from lmstrix.gateway.gateway import Held
     from lmstrix.gateway.lmstudio_native.connection import Handlers, OpenChannel
     from lmstrix.gateway.lmstudio_native.files import Files
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
 class Predictions:
     """Answers on one gateway, for clients of the native protocol."""
 
-    def __init__(self, models: Models, files: Files, logs: Logs) -> None:
+    def __init__(
+        self, models: Models, files: Files, logs: Logs, faults: Faults | None = None
+    ) -> None:
+        self._faults = faults
         self._models = models
         self._files = files
         self._logs = logs
@@ -95,7 +99,7 @@ class Predictions:
         async def tell() -> None:
             async with (
                 self._models.hold(loaded, GENERATING) as held,
-                aclosing(_items(held, question)) as items,
+                aclosing(self._items(held, question)) as items,
             ):
                 async for item in items:
                     for message in telling.feed(item, now_s=loop.time()):
@@ -122,6 +126,25 @@ class Predictions:
             )
         )
 
+    async def _items(self, held: Held, question: Question) -> AsyncGenerator[StreamItem, None]:
+        """The answer; a prompt that does not fit is cut as its client wants, and asked again."""
+        session, instance, request = held.session, held.instance, question.request
+        if (faults := self._faults) is not None:
+            request = await faults.cut(session, instance, request)
+        try:
+            async with aclosing(session.stream(instance, request)) as items:
+                async for item in items:
+                    yield item
+        except ContextOverflowError:
+            if question.overflow is Overflow.STOP:
+                raise
+        else:
+            return
+        request, _ = await session.shorten(instance, request, question.overflow)
+        async with aclosing(session.stream(instance, request)) as items:
+            async for item in items:
+                yield item
+
     async def _apply_template(
         self, auth: Auth, parameter: ApplyPromptTemplateParameter
     ) -> Formatted:
@@ -143,21 +166,3 @@ class Predictions:
 def _refuse_preset(preset: str | None) -> None:
     if preset is not None:
         raise NoPresetError(preset)
-
-
-async def _items(held: Held, question: Question) -> AsyncGenerator[StreamItem, None]:
-    """The answer; a prompt that does not fit is cut as its client wants, and asked again."""
-    session, instance, request = held.session, held.instance, question.request
-    try:
-        async with aclosing(session.stream(instance, request)) as items:
-            async for item in items:
-                yield item
-    except ContextOverflowError:
-        if question.overflow is Overflow.STOP:
-            raise
-    else:
-        return
-    request, _ = await session.shorten(instance, request, question.overflow)
-    async with aclosing(session.stream(instance, request)) as items:
-        async for item in items:
-            yield item
