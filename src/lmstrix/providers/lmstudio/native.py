@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
 
 BASE_URL_VARIABLE = "LMSTUDIO_BASE_URL"
+HTTP_PORT = 1234
 _CONNECT_S = 10.0
 _ANSWER_S = 30.0  # for questions that take a server no work
 _OPTIONAL_S = 3.0  # for questions that older servers do not know, and to which they say nothing
@@ -127,8 +128,8 @@ class LMStudioNativeProvider(BaseProvider):
         One that answers at several of the usual places is one: that of its HTTP port counts,
         which is also where its OpenAI endpoints are.
         """
-        usual = ["http://127.0.0.1:1234", *(f"http://127.0.0.1:{port}" for port in DISCOVERY_PORTS)]
-        if named := os.environ.get(BASE_URL_VARIABLE, "").strip():
+        usual = [f"http://127.0.0.1:{port}" for port in (HTTP_PORT, *DISCOVERY_PORTS)]
+        if settings.discover and (named := os.environ.get(BASE_URL_VARIABLE, "").strip()):
             usual.insert(0, HttpServer(named if "://" in named else f"http://{named}").root)
         found = await look_for(cls.name, settings, usual)
         chosen = [cls(server, expected=named) for server, _, named in found if named]
