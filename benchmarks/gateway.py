@@ -220,13 +220,17 @@ async def chunks(urls: dict[str, str], pids: dict[str, int], rounds: int) -> Non
         "max_tokens": CHUNKS,
         "seed": round(PACE_S * 1e6),
     }
-    spent = dict.fromkeys(pids, 0.0)
+    spent = dict.fromkeys(pids, (0.0, 0.0))
 
     async def delay(client: Client, name: str) -> float:
         before = cpu_s(pids.get(name))
         pieces = await client.ask(**fields)
         if name in spent:
-            spent[name] += cpu_s(pids[name]) - before
+            after = cpu_s(pids[name])
+            spent[name] = (
+                spent[name][0] + after[0] - before[0],
+                spent[name][1] + after[1] - before[1],
+            )
         return statistics.median(delays(pieces))
 
     times: dict[str, list[float]] = {name: [] for name in urls}
@@ -236,7 +240,8 @@ async def chunks(urls: dict[str, str], pids: dict[str, int], rounds: int) -> Non
                 times[name].append(await delay(clients[name], name))
     show("delay", times, unit=1e6)
     for name, seconds in spent.items():
-        print(f"  processor time of {name}: {seconds / rounds / CHUNKS * 1e6:.0f} µs a chunk")
+        own, system = (part / rounds / CHUNKS * 1e6 for part in seconds)
+        print(f"  processor time of {name}: {own:.0f} µs of its own and {system:.0f} of the system")
 
 
 def delays(pieces: list[tuple[float, bytes]]) -> Iterator[float]:
@@ -369,13 +374,13 @@ def show(name: str, times: dict[str, list[float]], *, unit: float) -> None:
         print(f"  {name:<14} {target:<10} {middle:8.2f}   +{more * unit:.2f}")
 
 
-def cpu_s(pid: int | None) -> float:
-    """Processor time of a process and its children, in seconds."""
+def cpu_s(pid: int | None) -> tuple[float, float]:
+    """Processor time of a process and its children, in seconds: its own, and the system's."""
     if pid is None:
-        return 0.0
+        return 0.0, 0.0
     process = psutil.Process(pid)
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    return sum(one.user for one in times), sum(one.system for one in times)
 
 
 # The processes
