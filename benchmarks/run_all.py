@@ -53,6 +53,11 @@ SECTIONS = {
         "A fragment through our providers beside the clients of OpenAI and Ollama, from a scripted "
         "server in the same run; and what it costs to import each.",
     ),
+    "lmstudio_gateway": Section(
+        "The gateway as LM Studio",
+        ("benchmarks/lmstudio_gateway.py", "--minutes", "5"),
+        "What LM Studio's native protocol adds to the engine used directly, and 64 clients at once.",
+    ),
     "context_search": Section(
         "Searching for what loads",
         ("benchmarks/context_search.py",),
