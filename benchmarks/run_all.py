@@ -56,7 +56,7 @@ SECTIONS = {
     "lmstudio_gateway": Section(
         "The gateway as LM Studio",
         ("benchmarks/lmstudio_gateway.py", "--minutes", "5"),
-        "What LM Studio's native protocol adds to the engine used directly, and 64 clients at once.",
+        "What LM Studio's native protocol adds to the engine asked directly; 64 clients at once.",
     ),
     "context_search": Section(
         "Searching for what loads",
