@@ -97,6 +97,14 @@ class Terminal:
                 )
             self.err.flush()
 
+    def aside(self, text: str) -> None:
+        """Write a piece of something beside the result, dimmed where that can be."""
+        if text and not self.quiet:
+            self.clear_status()
+            self.out.flush()
+            self.err.write(f"\x1b[2m{text}\x1b[0m" if self.err_color else text)
+            self.err.flush()
+
     def status(self, text: str) -> None:
         """Show what is going on in one line that goes away; nothing without a terminal."""
         now = time.monotonic()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from lmstrix.async_client import AsyncLMStrix
     from lmstrix.cli.terminal import Terminal
+    from lmstrix.explain import Explanation
     from lmstrix.types import Sampling
 
 EXAMPLES = """\
@@ -37,15 +38,20 @@ Examples:
   lmstrix infer "Write a {{form}} on {{topic}}" --dict form=haiku,topic=rain
   git diff | lmstrix infer - -m my-model --system-prompt "Review this change."
   lmstrix infer "Hello" --stream --verbose
+  lmstrix infer "Name a city" --schema city.json
+  lmstrix infer "What is on it?" --image photo.jpg
   lmstrix infer "Hello" --explain           what exactly would be sent
   lmstrix infer "Hello" --auto-model        ask the tested model that suits best
 
 The answer alone goes to standard output, everything else to standard error.
 """
 
-
+THINK = ("on", "off", "low", "medium", "high")
 SECTIONS = {
-    "Prompt": ("stdin", "text", "text_file", "pairs", "context_file", "system_prompt", "raw"),
+    "Prompt": (
+        "stdin", "text", "text_file", "pairs", "context_file", "image", "system_prompt", "raw",
+    ),
+    "Kind of answer": ("schema", "tool", "tool_choice", "think", "logprobs"),
     "Context": ("in_ctx", "out_ctx", "max_tokens", "overflow"),
     "Sampling (what is left out is the server's choice)": (
         "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "stop",
@@ -77,8 +83,34 @@ SECTIONS = {
     multiple=True,
     help="Put a file before the prompt. Repeatable.",
 )
+@click.option(
+    "--image",
+    metavar="FILE",
+    multiple=True,
+    help="Show the model a picture with the prompt. Repeatable.",
+)
 @click.option("--system-prompt", metavar="TEXT", help="What the model is told first.")
 @click.option("--raw", is_flag=True, help="Plain completion, without the chat template.")
+@click.option("--schema", metavar="FILE", help="Hold the answer to the JSON Schema in this file.")
+@click.option(
+    "--tool",
+    metavar="FILE|NAME=SCHEMA",
+    multiple=True,
+    help="Offer a tool: definitions in JSON, or a name and its arguments' JSON Schema. Repeatable."
+    " Calls are printed, not made.",
+)
+@click.option(
+    "--tool-choice",
+    metavar="NAME|WORD",
+    help="The tool to call, or auto, none, required.  [default: auto]",
+)
+@click.option("--think", type=click.Choice(THINK), help="Reason before answering, or how much.")
+@click.option(
+    "--logprobs",
+    type=click.IntRange(min=0, max=100),
+    metavar="N",
+    help="With --format json: each token's log probability and N alternatives.",
+)
 @click.option(
     "--in-ctx",
     type=LENGTH,
@@ -135,6 +167,11 @@ def command(invocation: Invocation, /, **given: Any) -> int:
         raise UsageError(
             f"--stream shows text as it comes; --format {given['form']} needs the whole answer.",
             hint="Leave one of them out.",
+        )
+    if given["logprobs"] is not None and given["form"] == "text":
+        raise UsageError(
+            "--logprobs tells numbers for each token, which text has no place for.",
+            hint="Add --format json.",
         )
     prompt, model = _prompt_and_model(given)
     if given["auto_model"] and model is not None:
@@ -224,14 +261,24 @@ async def _choose(
     return qualified_name(chosen.entry)
 
 
+def _kind_of_answer(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes with the prompt, read before anything is loaded."""
+    from lmstrix.cli.attachments import parse_think, read_image, read_schema, read_tools
+
+    return {
+        "images": tuple(read_image(path) for path in given["image"]),
+        "schema": None if given["schema"] is None else read_schema(given["schema"]),
+        "tools": read_tools(given["tool"]),
+        "tool_choice": given["tool_choice"],
+        "think": parse_think(given["think"]),
+        "logprobs": given["logprobs"],
+    }
+
+
 async def _ask(
     invocation: Invocation, prompt: str, model: str | None, given: Mapping[str, Any]
 ) -> int:
-    from lmstrix.cli.answer_printing import (
-        AnswerPrinter,
-        explanation_data,
-        explanation_lines,
-    )
+    from lmstrix.cli.answer_printing import AnswerPrinter
     from lmstrix.types import Overflow
 
     terminal = invocation.terminal
@@ -244,6 +291,7 @@ async def _ask(
         wrap=not given["no_wrap"],
         verbose=given["verbose"],
         save=given["save_response"],
+        schema=given["schema"] is not None,
     )
     options: dict[str, Any] = {
         "system_prompt": given["system_prompt"],
@@ -251,6 +299,7 @@ async def _ask(
         "in_ctx": given["in_ctx"],
         "out_ctx": _answer_length(given),
         "sampling": _sampling(given),
+        **_kind_of_answer(given),
         "load": load_config(**shared_load_arguments(given), ttl=given["ttl"]),
         "overflow": Overflow(given["overflow"]),
         "reload": given["reload"],
@@ -264,13 +313,19 @@ async def _ask(
         if given["auto_model"]:
             model = await _choose(client, prompt, given, terminal)
         if given["explain"]:
-            explanation = await client.explain(prompt, model, **options)
-            terminal.print(
-                "\n".join(explanation_lines(explanation))
-                if given["form"] == "text"
-                else encode(explanation_data(explanation), given["form"])
-            )
+            _print_explanation(await client.explain(prompt, model, **options), terminal, given)
             return 0
         async with client.stream(prompt, model, **options) as answer:
             await printer.print(answer, invocation)
     return 0
+
+
+def _print_explanation(
+    explanation: Explanation, terminal: Terminal, given: Mapping[str, Any]
+) -> None:
+    from lmstrix.cli.explanation_report import explanation_data, explanation_lines
+
+    if given["form"] == "text":
+        terminal.print("\n".join(explanation_lines(explanation)))
+    else:
+        terminal.print(encode(explanation_data(explanation), given["form"]))

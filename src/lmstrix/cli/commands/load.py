@@ -41,7 +41,7 @@ def command(invocation: Invocation, /, **given: Any) -> None:
 
 
 async def _load(invocation: Invocation, given: dict[str, Any]) -> None:
-    from lmstrix.cli.answer_printing import progress_line  # not for --help
+    from lmstrix.cli.answer_report import progress_line  # not for --help
     from lmstrix.registry.columns import human_bytes
 
     terminal = invocation.terminal
