@@ -312,10 +312,12 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """How an answer went; the last item of every provider stream.
 
     Token counts are the server's own. `prompt_s` and `predict_s` are the server's times for
-    processing the prompt and for generating, where it tells them.
+    processing the prompt and for generating, where it tells them; so is `stop_string`, the one
+    that ended the answer.
     """
 
     stop_reason: StopReason
+    stop_string: str | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     predicted_tokens: int | None = None

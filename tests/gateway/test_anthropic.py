@@ -152,7 +152,7 @@ async def test_a_stop_sequence_ends_the_answer_and_is_named(client: anthropic.As
         model="claude-x",
         max_tokens=40,
         messages=[{"role": "user", "content": "Count to 10."}],
-        stop_sequences=["6"],
+        stop_sequences=["zzz", "6"],
         extra_body={"temperature": 0},
     )
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "6")

@@ -123,11 +123,13 @@ def test_why_it_ended(reason: StopReason, word: str) -> None:
     assert whole_message(items, "m").stop_reason == word
 
 
-def test_the_stop_string_is_named_where_there_was_but_one() -> None:
+def test_the_stop_string_is_named_where_it_is_told_or_there_was_but_one() -> None:
     items = [Fragment("x"), Stats(stop_reason=StopReason.STOP_STRING)]
     assert whole_message(items, "m", stops=("a",)).stop_sequence == "a"
     both = whole_message(items, "m", stops=("a", "b"))
     assert (both.stop_reason, both.stop_sequence) == ("stop_sequence", None)
+    told = [Fragment("x"), Stats(stop_reason=StopReason.STOP_STRING, stop_string="b")]
+    assert whole_message(told, "m", stops=("a", "b")).stop_sequence == "b"
 
 
 def test_an_answer_without_a_word_is_no_block() -> None:

@@ -209,8 +209,8 @@ def _input(text: str) -> msgspec.Raw:
 
 def _stop(stats: Stats, stops: Sequence[str], *, called: bool) -> Stop:
     if stats.stop_reason is StopReason.STOP_STRING:
-        # Which of several it was is not told.
-        return Stop("stop_sequence", stops[0] if len(stops) == 1 else None)
+        only = stops[0] if len(stops) == 1 else None  # not every server tells which it was
+        return Stop("stop_sequence", stats.stop_string or only)
     if called and stats.stop_reason is StopReason.END:
         return Stop("tool_use")
     return Stop(STOP_REASONS.get(stats.stop_reason, "end_turn"))

@@ -113,6 +113,7 @@ class Verbose(msgspec.Struct, frozen=True):
     """What llama.cpp adds to the end when asked for `verbose`."""
 
     stop_type: str | None = None
+    stopping_word: str | None = None
 
 
 class RunStats(msgspec.Struct, frozen=True):

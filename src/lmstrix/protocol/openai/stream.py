@@ -78,6 +78,7 @@ class AnswerDecoder:
         self._at: dict[int, int] = {}  # the server's index of a call -> ours
         self._finish: str | None = None
         self._ended_by: StopReason | None = None
+        self._stop_string: str | None = None
         self._usage: Usage | None = None
         self._timings: Timings | None = None
         self._progress: PromptProgress | None = None
@@ -140,6 +141,7 @@ class AnswerDecoder:
             self._timings = chunk.timings
         if chunk.verbose is not None and chunk.verbose.stop_type == "word":
             self._ended_by = StopReason.STOP_STRING
+            self._stop_string = chunk.verbose.stopping_word
         if chunk.stats is not None and chunk.stats.stop_reason is not None:
             self._ended_by = _LMSTUDIO_STOPS.get(chunk.stats.stop_reason)
         if chunk.choices:
@@ -241,6 +243,7 @@ class AnswerDecoder:
             cached = self._progress.cache if cached is None else cached
         return Stats(
             stop_reason=self._stop_reason(prompt, predicted),
+            stop_string=self._stop_string,
             prompt_tokens=prompt,
             cached_tokens=cached,
             predicted_tokens=predicted,
