@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmstrix.sync_client import LMStrix as LMStrix
     from lmstrix.types import Completion as Completion
     from lmstrix.types import Fragment as Fragment
+    from lmstrix.types import Image as Image
     from lmstrix.types import Instance as Instance
     from lmstrix.types import LoadConfig as LoadConfig
     from lmstrix.types import Message as Message
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from lmstrix.types import Role as Role
     from lmstrix.types import Sampling as Sampling
     from lmstrix.types import Stats as Stats
+    from lmstrix.types import Tool as Tool
+    from lmstrix.types import ToolCall as ToolCall
 
 _HOME = {
     "AsyncLMStrix": "lmstrix.async_client",
     "Completion": "lmstrix.types",
     "Fragment": "lmstrix.types",
+    "Image": "lmstrix.types",
     "Instance": "lmstrix.types",
     "LMStrix": "lmstrix.sync_client",
     "LMStrixError": "lmstrix.errors",
@@ -40,12 +44,15 @@ _HOME = {
     "Role": "lmstrix.types",
     "Sampling": "lmstrix.types",
     "Stats": "lmstrix.types",
+    "Tool": "lmstrix.types",
+    "ToolCall": "lmstrix.types",
 }
 
 __all__ = [
     "AsyncLMStrix",
     "Completion",
     "Fragment",
+    "Image",
     "Instance",
     "LMStrix",
     "LMStrixError",
@@ -56,6 +63,8 @@ __all__ = [
     "Role",
     "Sampling",
     "Stats",
+    "Tool",
+    "ToolCall",
     "__version__",
 ]
 
