@@ -85,31 +85,39 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"update {PAGE.name}")
     options = parser.parse_args()
-    named = os.environ.get(CHECKOUT)
-    if not named:
-        print(f"Skipped: set {CHECKOUT} to a checkout of lmstudio-python to run its tests.")
+    found = checkout()
+    if found is None:
         return 0
-    checkout = Path(named).resolve()
-    if not (checkout / "tests" / "load_models.py").is_file():
-        print(f"Skipped: {checkout} is no checkout of lmstudio-python with its tests.")
-        return 0
-    if (taken := busy_port()) is not None:
-        print(f"Skipped: port {taken} is taken, perhaps by LM Studio. The suite needs it free.")
-        return 0
-    python = prepare(checkout)
+    python = prepare(found)
     with (
         tempfile.TemporaryDirectory(prefix="lmstrix-conformance-") as folder,
         serving(Path(folder)),
     ):
-        verdicts = run(python, checkout, Path(folder))
-    table = report(verdicts, tag_of(checkout))
+        verdicts = run(python, found, Path(folder))
+    table = report(verdicts, tag_of(found))
     print(table)
     if options.write:
-        write(table)
+        write(table, BEGIN, END)
     lost = [one for one in verdicts if not one.passed and one.kind != "words"]
     for one in lost:
         print(f"FAILED {one.file}::{one.name}")
     return 1 if lost or not verdicts else 0
+
+
+def checkout() -> Path | None:
+    """The checkout of the suite; `None`, having said why, where it cannot be run."""
+    named = os.environ.get(CHECKOUT)
+    if not named:
+        print(f"Skipped: set {CHECKOUT} to a checkout of lmstudio-python to run its tests.")
+        return None
+    folder = Path(named).resolve()
+    if not (folder / "tests" / "load_models.py").is_file():
+        print(f"Skipped: {folder} is no checkout of lmstudio-python with its tests.")
+        return None
+    if (taken := busy_port()) is not None:
+        print(f"Skipped: port {taken} is taken, perhaps by LM Studio. The suite needs it free.")
+        return None
+    return folder
 
 
 def busy_port() -> int | None:
@@ -131,7 +139,7 @@ def prepare(checkout: Path) -> Path:
         venv.create(folder, with_pip=True)
         project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
         needs = [*project["project"]["dependencies"], *TOOLS]
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         subprocess.run([*pip, *needs], check=True)
     return python
 
@@ -272,12 +280,12 @@ def report(verdicts: list[Verdict], tag: str) -> str:
     return "\n".join(lines)
 
 
-def write(table: str) -> None:
-    """Put the results where the page has its marks for them."""
+def write(table: str, begin: str, end: str) -> None:
+    """Put results where the page has these marks for them."""
     page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", encoding="utf-8")
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
