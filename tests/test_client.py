@@ -291,6 +291,7 @@ USES = {
     "select": (CAPITAL,),
     "plan_context": (CAPITAL, "tiny-chat"),
     "embed": (["a"], "tiny-embed"),
+    "embedding_model": ("tiny-embed",),
     "load": ("tiny-chat",),
     "unload": ("tiny-chat",),
     "instances": (),

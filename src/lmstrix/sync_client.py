@@ -282,10 +282,14 @@ class LMStrix:
         return self._run(self._inner.plan_context(prompt, model, strategy=strategy, **options))
 
     def embed(
-        self, texts: Sequence[str], model: str, *, resident: bool = False
+        self, texts: Sequence[str], model: str | None = None, *, resident: bool = False
     ) -> list[list[float]]:
         """As `AsyncLMStrix.embed`."""
         return self._run(self._inner.embed(texts, model, resident=resident))
+
+    def embedding_model(self, model: str | None = None) -> Entry:
+        """As `AsyncLMStrix.embedding_model`."""
+        return self._run(self._inner.embedding_model(model))
 
     def load(
         self,

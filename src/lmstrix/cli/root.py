@@ -35,6 +35,7 @@ COMMANDS = {
     ),
     "report": Entry("report", "Know the models", "Draw what was measured as one page."),
     "infer": Entry("infer", "Use them", "Ask a model and print its answer."),
+    "embed": Entry("embed", "Use them", "Make vectors of texts, by what they mean."),
     "ps": Entry("ps", "Use them", "Show the loaded models."),
     "load": Entry("load", "Use them", "Load a model and keep it loaded."),
     "unload": Entry("unload", "Use them", "Unload models."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lmstrix.errors import ModelNotFoundError, UnsupportedError
+from lmstrix.errors import ModelNotFoundError, UnsupportedError, UsageError
 from lmstrix.intentions.facade import Facade
 
 if TYPE_CHECKING:
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from lmstrix.explain import Explanation
     from lmstrix.registry.select import Selection
     from lmstrix.sizes import ContextPlan
+    from lmstrix.store import Entry
     from lmstrix.types import Completion, Message
 
 
 LAST_USED = "last_used_model"
+LAST_EMBEDDING = "last_used_embedding_model"
 
 
 class Answers(Facade):
@@ -108,21 +110,65 @@ class Answers(Facade):
         return divide_context(chosen, context_tokens=context_tokens, prompt_tokens=prompt_tokens)
 
     async def embed(
-        self, texts: Sequence[str], model: str, *, resident: bool = False
+        self, texts: Sequence[str], model: str | None = None, *, resident: bool = False
     ) -> list[list[float]]:
-        """One vector per text. Raises `UnsupportedError` for a model that makes none."""
-        from lmstrix.types import LoadConfig, ModelType
+        """One vector per text, by the model that `embedding_model` gives for `model`.
 
+        Raises `UnsupportedError` for a model that makes none, and `ContextOverflowError` for a
+        text that does not fit.
+        """
+        from lmstrix.types import LoadConfig
+
+        entry = await self.embedding_model(model)
+        if isinstance(texts, str) or not all(texts):
+            raise UsageError(
+                "Embeddings are made of a list of texts, none of them empty.",
+                hint='For one text: embed(["..."], model)',
+            )
+        session = self._open.session_for(entry.model)
+        config = LoadConfig(context_tokens=entry.model.declared_context_tokens)
+        async with session.hold(entry.model, config, resident=resident) as instance:
+            vectors = await session.provider.embed(instance, texts)
+        self._open.store.set_state(LAST_EMBEDDING, entry.model.key)
+        return [list(vector) for vector in vectors]
+
+    async def embedding_model(self, model: str | None = None) -> Entry:
+        """The model called `model`; `None` for the last that made embeddings, or the only one.
+
+        Raises `UnsupportedError` for one that makes none, and `ModelNotFoundError`.
+        """
+        from lmstrix.types import ModelType
+
+        if model is None:
+            return self._usual_embedder()
         entry = await self.find(model)
         if entry.model.type is not ModelType.EMBEDDING:
             raise UnsupportedError(
                 f"{entry.model.key} is not an embedding model.",
                 hint="See `lmstrix list --filter type:embedding`.",
             )
-        session = self._open.session_for(entry.model)
-        config = LoadConfig(context_tokens=entry.model.declared_context_tokens)
-        async with session.hold(entry.model, config, resident=resident) as instance:
-            return [list(vector) for vector in await session.provider.embed(instance, texts)]
+        return entry
+
+    def _usual_embedder(self) -> Entry:
+        from lmstrix.types import ModelType
+
+        there = [
+            entry
+            for entry in self._open.entries()
+            if entry.model.type is ModelType.EMBEDDING and entry.missing_since is None
+        ]
+        last = self._open.store.get_state(LAST_EMBEDDING)
+        chosen = [entry for entry in there if entry.model.key == last] or there
+        if len(chosen) == 1:
+            return chosen[0]
+        keys = ", ".join(entry.model.key for entry in there)
+        raise ModelNotFoundError(
+            "No embedding model was named, and there is none."
+            if not there
+            else "No embedding model was named, and there are several.",
+            query="",
+            hint=f"Name one: {keys}." if there else "See `lmstrix list --filter type:embedding`.",
+        )
 
     async def _asking(
         self, prompt: str | Sequence[Message], model: str | None, options: AskOptions

@@ -182,7 +182,8 @@ def lacking(request: Request, able: Capabilities) -> str | None:
 
 def cannot(provider: Provider | BaseProvider, what: str) -> UnsupportedError:
     """The error for something that `provider` cannot do."""
+    place = f" at {provider.server}" if "://" in provider.server else ""
     return UnsupportedError(
-        f"The provider {provider.name} at {provider.server} cannot {what}.",
+        f"The provider {provider.name}{place} cannot {what}.",
         hint="docs/providers.md lists what each provider can do.",
     )
