@@ -170,3 +170,24 @@ async def die(doors: Gateway, instance: Instance) -> None:
     engine = provider._owned[instance.id]._engine
     engine.kill()
     await asyncio.shield(engine.died)
+
+
+async def test_questions_wait_for_their_turn_before_the_engine_and_not_within(gateway: Serving):
+    doors, order = gateway.gateway, []
+
+    async def ask(name: str) -> None:
+        async with doors.answer("tiny-chat", HI) as answering:
+            order.append(name)
+            [_ async for _ in answering]
+
+    async with doors.answer("tiny-chat", HI) as first:
+        engine = first.held.provider._owned[first.held.instance.id]
+        await anext(aiter(first))
+        others = [asyncio.create_task(ask(name)) for name in ("second", "gone", "third")]
+        while len(first.held.turn._waiters or ()) < 3:  # noqa: ASYNC110  # it only counts
+            await asyncio.sleep(0)
+        others[1].cancel()
+        assert engine._active == 1
+        assert order == []
+    await asyncio.wait(others)
+    assert order == ["second", "third"]

@@ -18,6 +18,7 @@ from lmstrix.types import LoadConfig, ModelType
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from lmstrix.async_client import AsyncLMStrix
@@ -34,12 +35,16 @@ _AS_IT_COMES = LoadConfig()
 
 
 class Held(NamedTuple):
-    """A loaded instance that is kept while somebody answers from it."""
+    """A loaded instance that is kept while somebody answers from it.
+
+    `turn` is entered for the time of an answer: it waits while the instance is busy.
+    """
 
     entry: Entry
     instance: Instance
     provider: Provider
     session: Session
+    turn: AbstractAsyncContextManager[None]
 
 
 class Answering:
@@ -206,7 +211,8 @@ class Gateway:
             on_progress=on_progress,
             on_evict=on_evict,
         ) as instance:
-            yield Held(entry, instance, session.provider, session)
+            turn = self.keeping.turn(instance)
+            yield Held(entry, instance, session.provider, session, turn)
 
     # Answers
 
@@ -221,7 +227,10 @@ class Gateway:
         on_progress: ProgressListener | None = None,
     ) -> AsyncGenerator[Answering, None]:
         """The answer of a model or instance to `request`; leaving the block cancels it."""
-        async with self.hold(name, config=config, ttl_s=ttl_s, on_progress=on_progress) as held:
+        async with (
+            self.hold(name, config=config, ttl_s=ttl_s, on_progress=on_progress) as held,
+            held.turn,
+        ):
             stream = held.session.stream(held.instance, request)
             try:
                 yield Answering(held, stream)
@@ -238,7 +247,7 @@ class Gateway:
         entry = await self.find(name)
         if entry.model.type is not ModelType.EMBEDDING:
             raise UnsupportedError(f"{entry.model.key} is not an embedding model.")
-        async with self.hold(name, ttl_s=ttl_s) as held:
+        async with self.hold(name, ttl_s=ttl_s) as held, held.turn:
             return held.instance, await held.provider.embed(held.instance, texts)
 
     async def count_tokens(self, name: str, request: Request) -> int:

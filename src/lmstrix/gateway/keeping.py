@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from lmstrix.types import Phase, Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
 
     from lmstrix.connections import Connections
@@ -70,6 +71,7 @@ class Keeping:
         self._loads: dict[Stay, _Loading] = {}
         self._loans: dict[tuple[object, ...], _Loan] = {}
         self._lending: dict[tuple[object, ...], asyncio.Lock] = {}
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +94,19 @@ class Keeping:
         """How long that instance is kept without use; `None` for as long as the gateway runs."""
         stay = self._residency.named(instance_id)
         return None if stay is None else stay.ttl_s
+
+    def turn(self, instance: Instance) -> AbstractAsyncContextManager[None]:
+        """A turn at answering from `instance`, as many at a time as it can answer at once.
+
+        Whoever waited within an engine would look like one whose prompt makes no progress. The
+        servers of others see to that themselves.
+        """
+        if not instance.owned:
+            return nullcontext()
+        turns = self._turns.get(instance.id)
+        if turns is None:
+            turns = self._turns[instance.id] = asyncio.Semaphore(instance.parallel)
+        return turns
 
     @asynccontextmanager
     async def hold(
@@ -195,6 +210,7 @@ class Keeping:
             stay.instance = found[0]
             return True
         stay.ends = True
+        self._turns.pop(instance.id, None)
         self._residency.remove(stay)
         await self._leave(stay)
         return False
@@ -306,6 +322,7 @@ class Keeping:
     async def _end(self, stay: Stay) -> None:
         """Unload it; its model may be loaded anew after that."""
         assert stay.instance is not None
+        self._turns.pop(stay.instance.id, None)
         try:
             await self._open.provider_of(stay.entry.model).unload(stay.instance.id)
         except NotFoundError:

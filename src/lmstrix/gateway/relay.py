@@ -83,7 +83,7 @@ class Relaying(Response):
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._begun = self._events = False
         try:
-            async with self._holding as held:
+            async with self._holding as held, held.turn:
                 await self._pass_on(held, send)
         except LMStrixError as error:
             problem = problem_of(error)

@@ -132,7 +132,7 @@ class Predictions:
         if (faults := self._faults) is not None:
             request = await faults.cut(session, instance, request)
         try:
-            async with aclosing(session.stream(instance, request)) as items:
+            async with held.turn, aclosing(session.stream(instance, request)) as items:
                 async for item in items:
                     yield item
         except ContextOverflowError:
@@ -141,7 +141,7 @@ class Predictions:
         else:
             return
         request, _ = await session.shorten(instance, request, question.overflow)
-        async with aclosing(session.stream(instance, request)) as items:
+        async with held.turn, aclosing(session.stream(instance, request)) as items:
             async for item in items:
                 yield item
 
