@@ -171,7 +171,7 @@ async def test_a_channel_of_one_number_is_opened_once(connect_to: Connect):
 async def test_what_is_not_offered_is_an_error_not_a_silence(connect_to: Connect):
     line = await connect_to("runtime")
     with pytest.raises(RefusalError, match="not offered"):
-        await line.call("listEngines")
+        await line.call("surveyHardware", {})
 
 
 async def test_calls_do_not_wait_for_each_other(connect_to: Connect):

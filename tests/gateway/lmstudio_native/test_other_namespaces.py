@@ -49,6 +49,15 @@ async def test_the_server_says_who_it_is(connect_to: Connect):
     assert await line.call("notify", {"title": "Hello"}) is None
 
 
+async def test_what_runs_the_models_is_told(connect_to: Connect):
+    (engine,) = await (await connect_to("runtime")).call("listEngines")
+    assert engine["engine"] == "llama.cpp"
+    assert engine["supportedModelFormatNames"] == ["GGUF"]
+    assert engine["name"]
+    assert engine["version"]
+    assert engine["cpu"]["architecture"]
+
+
 async def test_clients_do_not_end_the_server(connect_to: Connect):
     line = await connect_to("system")
     for endpoint in ("requestShutdown", "stopHttpServer"):

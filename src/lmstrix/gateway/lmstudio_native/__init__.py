@@ -2,7 +2,7 @@
 
 - `connection`: one socket, from the handshake to its end; `clients`: who may come in.
 - `models`, `loading`: what is loaded, tokens, vectors; loads. `predictions`: answers.
-- `system`, `files`, `repository`, `plugins`, `logs`: the other namespaces.
+- `system`, `files`, `repository`, `plugins`, `logs`, `engines`: the other namespaces.
 - `infos`, `questions`, `telling`, `failures`: pure; between LM Studio's words and ours.
 """
 
@@ -14,6 +14,7 @@ from starlette.routing import WebSocketRoute
 
 from lmstrix.gateway.lmstudio_native.clients import Clients
 from lmstrix.gateway.lmstudio_native.connection import Handlers, NativeSocket
+from lmstrix.gateway.lmstudio_native.engines import Engines
 from lmstrix.gateway.lmstudio_native.files import Files
 from lmstrix.gateway.lmstudio_native.loading import Loading
 from lmstrix.gateway.lmstudio_native.logs import Logs
@@ -43,6 +44,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         Loading(gateway, models),
         Predictions(models, files, logs, gateway.options.faults),
         System(gateway),
+        Engines(gateway),
         files,
         Repositories(Repository(gateway)),
         Plugins(clients),
