@@ -195,13 +195,13 @@ class Client:
 
 async def added(urls: dict[str, str], rounds: int) -> None:
     """Time of a whole answer and of a streamed one, by who is asked."""
-    print(f"\nA request, sequential, {rounds} rounds: median ms (and what is added to `direct`)")
+    head(f"one request after another, {rounds} rounds", "ms", "added, ms")
     for name, fields in (
         ("whole answer", {}),
         ("stream of 1", {"stream": True, "max_tokens": 1}),
     ):
         times = await in_turn(urls, rounds, partial(timed, fields=fields))
-        show(name, times, unit=1e3)
+        show(name, times, unit=1e3, most=1.5)
 
 
 async def timed(client: Client, fields: dict[str, Any]) -> float:
@@ -214,7 +214,7 @@ async def timed(client: Client, fields: dict[str, Any]) -> float:
 async def chunks(urls: dict[str, str], pids: dict[str, int], rounds: int) -> None:
     """What a chunk of a paced stream costs on its way: delay, and the gateway's own time."""
     rounds = max(3, rounds // 20)
-    print(f"\nA chunk, one every {PACE_S * 1e3:g} ms, {rounds} x {CHUNKS}: median µs of delay")
+    head(f"a chunk, one every {PACE_S * 1e3:g} ms, {rounds} x {CHUNKS}", "delay, µs", "added, µs")
     fields: dict[str, Any] = {
         "stream": True,
         "max_tokens": CHUNKS,
@@ -238,10 +238,12 @@ async def chunks(urls: dict[str, str], pids: dict[str, int], rounds: int) -> Non
         for _ in range(rounds):
             for name in random.sample(sorted(urls), len(urls)):
                 times[name].append(await delay(clients[name], name))
-    show("delay", times, unit=1e6)
+    show("delay", times, unit=1e6, most=50)
+    print()
+    print("| processor time a chunk | its own, µs | the system's, µs |\n|---|---:|---:|")
     for name, seconds in spent.items():
         own, system = (part / rounds / CHUNKS * 1e6 for part in seconds)
-        print(f"  processor time of {name}: {own:.0f} µs of its own and {system:.0f} of the system")
+        print(f"| {name} | {own:.0f} | {system:.0f} |")
 
 
 def delays(pieces: list[tuple[float, bytes]]) -> Iterator[float]:
@@ -289,22 +291,22 @@ async def first(rounds: int) -> None:
                 for name, seconds in pairs if number >= 5 else []:
                     times[name].append(seconds)
     await engine.stop()
-    print(f"\nThe first token of the shipped model, {rounds} rounds: median ms")
-    show("first token", times, unit=1e3)
+    head(f"the shipped model, its engine asked directly, {rounds} rounds", "ms", "added, ms")
+    show("first token", times, unit=1e3, most=2)
 
 
 async def clients(urls: dict[str, str], requests: int) -> None:
     """Many clients at once: requests a second, and how long each takes."""
-    print(f"\n{CLIENTS} clients at once, streams of 20: requests a second, ms at p50 and p99")
+    print(f"\n| {CLIENTS} clients at once, streams of 20 | requests a second | p50, ms | p99, ms |")
+    print("|---|---:|---:|---:|")
     for name, url in urls.items():
         count = requests if name != "litellm" else min(requests, 500)
         begun = time.perf_counter()
         times = await crowd(url, count, stream=True, max_tokens=20)
         took = time.perf_counter() - begun
         ranks = statistics.quantiles(times, n=100)
-        print(
-            f"  {name:<10} {len(times) / took:8.0f}/s {ranks[49] * 1e3:8.1f} {ranks[98] * 1e3:8.1f}"
-        )
+        middle, high = ranks[49] * 1e3, ranks[98] * 1e3
+        print(f"| {name} | {len(times) / took:.0f} | {middle:.0f} | {high:.0f} |", flush=True)
 
 
 async def crowd(url: str, requests: int, **fields: Any) -> list[float]:
@@ -323,13 +325,13 @@ async def crowd(url: str, requests: int, **fields: Any) -> list[float]:
 
 async def memory(url: str, pid: int, requests: int) -> None:
     """The gateway's memory over many requests, half of them streams."""
-    print(f"\nMemory of the gateway's process over {requests:,} requests")
+    print("\n| requests | memory of the gateway, MiB |\n|---:|---:|")
     process = psutil.Process(pid)
     await crowd(url, 2000, stream=True, max_tokens=20)
     parts = 10
     for number in range(parts + 1):
         held = process.memory_info().rss / 2**20
-        print(f"  {number * requests // parts:>7,}  {held:7.1f} MiB", flush=True)
+        print(f"| {number * requests // parts:,} | {held:.1f} |", flush=True)
         if number < parts:
             share = requests // parts // 2
             await crowd(url, share, stream=True, max_tokens=20)
@@ -366,12 +368,28 @@ class Connected:
             await client.__aexit__()
 
 
-def show(name: str, times: dict[str, list[float]], *, unit: float) -> None:
-    """A line per target: its median, and the median of its differences to `direct`."""
+def head(what: str, unit: str, more: str) -> None:
+    """The head of a table for `show`."""
+    print(f"\n| {what} | asked | median {unit} | {more} | |\n|---|---|---:|---:|---|")
+
+
+def show(name: str, times: dict[str, list[float]], *, unit: float, most: float) -> None:
+    """A row per target: its median, and that of its differences to `direct`, at most `most`."""
+    more = {
+        target: statistics.median(a - b for a, b in zip(seconds, times["direct"], strict=True))
+        for target, seconds in times.items()
+    }
     for target, seconds in times.items():
+        verdict = ""
+        if target == "lmstrix":
+            met = "met" if more[target] * unit <= most else "missed"
+            verdict = f"{met}: at most {most:g}"
+            if "litellm" in more:
+                share = more[target] / more["litellm"]
+                verdict += f"; {share:.3f} x litellm's ({'met' if share <= 0.3 else 'missed'}: 0.3)"
         middle = statistics.median(seconds) * unit
-        more = statistics.median(a - b for a, b in zip(seconds, times["direct"], strict=True))
-        print(f"  {name:<14} {target:<10} {middle:8.2f}   +{more * unit:.2f}")
+        added_here = more[target] * unit
+        print(f"| {name} | {target} | {middle:.2f} | {added_here:+.2f} | {verdict} |", flush=True)
 
 
 def cpu_s(pid: int | None) -> tuple[float, float]:
@@ -482,7 +500,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--requests", type=int, default=50_000)
-    parser.add_argument("--litellm", help="a virtual environment that has litellm[proxy]")
+    parser.add_argument(
+        "--litellm",
+        metavar="VENV",
+        default=os.environ.get("LMSTRIX_BENCH_LITELLM"),
+        help="a virtual environment that has litellm[proxy]",
+    )
     parser.add_argument("--part", choices=("added", "chunks", "first", "clients", "memory"))
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -491,7 +514,7 @@ def main() -> None:
         return
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     print(
-        f"{os.cpu_count()} cores, load {load:.1f} before the run, Python {sys.version.split()[0]}"
+        f"{os.cpu_count()} cores, load {load:.1f} before the run, Python {sys.version.split()[0]}."
     )
     asyncio.run(measure(options))
 

@@ -53,6 +53,13 @@ SECTIONS = {
         "A fragment through our providers beside the clients of OpenAI and Ollama, from a scripted "
         "server in the same run; and what it costs to import each.",
     ),
+    "gateway": Section(
+        "The gateway",
+        ("benchmarks/gateway.py",),
+        "What `lmstrix serve` adds to a request and to each relayed chunk, before a scripted "
+        "server, and to the first token of the engine; its memory; many clients. With "
+        "LMSTRIX_BENCH_LITELLM=VENV the litellm proxy of that environment is asked in turn.",
+    ),
     "lmstudio_gateway": Section(
         "The gateway as LM Studio",
         ("benchmarks/lmstudio_gateway.py", "--minutes", "5"),
