@@ -379,3 +379,38 @@ async def test_a_vector_is_of_one_text(connect_to: Connect):
     wish = {"modelSpecifier": by_name("tiny-embed"), "inputString": "a"}
     vector = (await line.call("embedString", wish))["embedding"]
     assert math.isclose(sum(value * value for value in vector), 1, rel_tol=1e-3)
+
+
+async def test_what_an_instance_does_and_who_waits_is_told(slow: Line):
+    setting = {"type": "gbnf", "gbnfGrammar": 'root ::= "a" root'}
+    long = question("word " * 1500, "slow", llm__prediction__structured=setting)
+    state = {"specifier": by_name("slow"), "throwIfNotFound": True}
+    call = {
+        "type": "rpcCall",
+        "endpoint": "getInstanceProcessingState",
+        "callId": 500,
+        "parameter": state,
+    }
+    first = await slow.open("predict", long)
+    second = await slow.open("predict", long)
+    told: list[dict] = []
+    seen: set[str] = set()
+    while len(told) < 2:
+        frame = await slow.read()
+        if frame["type"] == "rpcResult":
+            told.append(frame["result"])
+            continue
+        kind = frame["message"]["type"]
+        if kind not in seen:  # the first sign of reading, and of writing
+            seen.add(kind)
+            await slow.send(call)
+    assert told == [
+        {"status": "processingPrompt", "queued": 1},
+        {"status": "generating", "queued": 1},
+    ]
+    for channel in (first, second):
+        await slow.say(channel, "cancel")
+    closed = 0
+    while closed < 2:
+        closed += (await slow.read())["type"] == "channelClose"
+    assert await slow.call("getInstanceProcessingState", state) == {"status": "idle", "queued": 0}

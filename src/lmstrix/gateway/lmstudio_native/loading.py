@@ -16,7 +16,7 @@ from lmstrix.gateway.lmstudio_native.failures import (
     WrongDomainError,
 )
 from lmstrix.gateway.lmstudio_native.infos import Loaded, model_info
-from lmstrix.gateway.lmstudio_native.models import IDLE, in_namespace
+from lmstrix.gateway.lmstudio_native.models import in_namespace
 from lmstrix.protocol.lmstudio import endpoints
 from lmstrix.protocol.lmstudio.models import (
     MemoryEstimate,
@@ -114,7 +114,7 @@ class Loading:
             demand = _Demand(self._models, entry, channel)
             await channel.until("cancel", self._load_on_demand(demand, entry, parameter))
             return
-        async with self._models.hold(there, IDLE):  # its time to live begins anew
+        async with self._models.hold(there):  # its time to live begins anew
             info = self._models.info(there)
         await channel.send(LoadMessage(type="alreadyLoaded", info=info))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lmstrix.gateway.lmstudio_facts import domain_of, is_embedding
@@ -29,7 +29,7 @@ from lmstrix.protocol.lmstudio.settings import sampling_fields
 from lmstrix.types import Instance, Progress, Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from lmstrix.gateway.gateway import Gateway, Held
     from lmstrix.gateway.lmstudio_native.connection import Answer, Handlers
@@ -118,18 +118,32 @@ class Models:
         return meant
 
     @asynccontextmanager
-    async def hold(self, loaded: Loaded, state: str) -> AsyncGenerator[Held, None]:
+    async def hold(self, loaded: Loaded) -> AsyncGenerator[Held, None]:
         """Keep that instance while something is done with it, once there is room for one more."""
         chosen = loaded.instance
-        states = self._states.setdefault(chosen.id, Counter())
-        states[state] += 1
         self._used_at[chosen.id] = time.time()
         try:
             async with self._room, self._gateway.hold(chosen.id) as held:
                 yield held
         finally:
-            states[state] -= 1
             self._used_at[chosen.id] = time.time()
+
+    @contextmanager
+    def doing(self, loaded: Loaded, state: str) -> Iterator[Callable[[str], None]]:
+        """While the block runs that is done with the instance; gives what changes the state."""
+        states = self._states.setdefault(loaded.instance.id, Counter())
+        states[state] += 1
+
+        def change(later: str) -> None:
+            nonlocal state
+            states[state] -= 1
+            state = later
+            states[state] += 1
+
+        try:
+            yield change
+        finally:
+            states[state] -= 1
 
     async def is_gone(self, loaded: Loaded) -> bool:
         """Whether that very copy is loaded no more."""
@@ -174,7 +188,7 @@ class Models:
         """What holds where a request sets nothing."""
         if is_embedding(loaded.model):
             return Fields(fields=[])
-        async with self.hold(loaded, IDLE) as held:
+        async with self.hold(loaded) as held:
             told = await held.provider.sampling_defaults(held.instance)
         return Fields(fields=sampling_fields(Sampling(**told)))  # type: ignore[arg-type]  # by its names
 
@@ -196,14 +210,14 @@ class Models:
 
     async def _tokenize(self, namespace: str, parameter: TextParameter) -> Tokens:
         loaded = await self.find(parameter.specifier, namespace)
-        async with self.hold(loaded, IDLE) as held:
+        async with self.hold(loaded) as held:
             tokens = await held.provider.tokenize(held.instance, parameter.input_string)
         return Tokens(tokens=list(tokens))
 
     async def _count_tokens(self, namespace: str, parameter: TextParameter) -> TokenCount:
         """How many tokens a text has; the marks around one that is embedded do not count."""
         loaded = await self.find(parameter.specifier, namespace)
-        async with self.hold(loaded, IDLE) as held:
+        async with self.hold(loaded) as held:
             tokens = await held.provider.tokenize(held.instance, parameter.input_string)
             marks: Sequence[int] = ()
             if is_embedding(loaded.model):
@@ -212,8 +226,9 @@ class Models:
 
     async def _embed(self, auth: Auth, parameter: EmbedParameter) -> Embedding:
         loaded = await self.find(parameter.model_specifier, "embedding")
-        async with self.hold(loaded, EMBEDDING) as held:
-            vectors = await held.provider.embed(held.instance, [parameter.input_string])
+        with self.doing(loaded, EMBEDDING):
+            async with self.hold(loaded) as held:
+                vectors = await held.provider.embed(held.instance, [parameter.input_string])
         return Embedding(embedding=list(vectors[0]))
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from lmstrix.errors import ContextOverflowError, GenerationError, UnsupportedError
 from lmstrix.gateway.lmstudio_native.failures import NoPresetError, UnloadedError
 from lmstrix.gateway.lmstudio_native.infos import load_config_fields
-from lmstrix.gateway.lmstudio_native.models import GENERATING, IDLE
+from lmstrix.gateway.lmstudio_native.models import GENERATING, READING
 from lmstrix.gateway.lmstudio_native.questions import (
     chat_question,
     read_tool,
@@ -22,7 +22,7 @@ from lmstrix.protocol.lmstudio import endpoints
 from lmstrix.protocol.lmstudio.config import Field, Fields
 from lmstrix.protocol.lmstudio.parameters import Formatted
 from lmstrix.protocol.lmstudio.predictions import PredictMessage
-from lmstrix.types import Overflow
+from lmstrix.types import Fragment, Overflow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -97,13 +97,18 @@ class Predictions:
         telling = Telling(reasoning=question.reasoning, started_s=loop.time())
 
         async def tell() -> None:
-            async with (
-                self._models.hold(loaded, GENERATING) as held,
-                aclosing(self._items(held, question)) as items,
-            ):
-                async for item in items:
-                    for message in telling.feed(item, now_s=loop.time()):
-                        await channel.send(message)
+            reads = True
+            with self._models.doing(loaded, READING) as change:
+                async with (
+                    self._models.hold(loaded) as held,
+                    aclosing(self._items(held, question)) as items,
+                ):
+                    async for item in items:
+                        if reads and isinstance(item, Fragment):
+                            reads = False
+                            change(GENERATING)
+                        for message in telling.feed(item, now_s=loop.time()):
+                            await channel.send(message)
 
         self._logs.asked(auth, loaded, question.request)
         try:
@@ -156,7 +161,7 @@ class Predictions:
         if offered := parameter.opts.tool_definitions:
             tools = tuple(read_tool({"function": tool.function.to_dict()}) for tool in offered)
             request = replace(request, tools=tools)
-        async with self._models.hold(loaded, IDLE) as held:
+        async with self._models.hold(loaded) as held:
             return Formatted(formatted=await held.provider.render(held.instance, request))
 
     async def _preload_draft(self, auth: Auth, parameter: object) -> None:
