@@ -93,6 +93,7 @@ async def serving(client: AsyncLMStrix, options: GatewayOptions) -> AsyncGenerat
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(options.drain_s)),
             )
