@@ -90,7 +90,7 @@ class Verdict(StrEnum):
     AT_LEAST = "undecided, at least"
     NONE = "none"  # fails at the smallest size that makes sense
     NOT_TESTED = "not tested"
-    NOT_APPLICABLE = "not applicable"  # embedding models have no effective limit
+    NOT_APPLICABLE = "not applicable"  # nothing there that could have a limit; evidence says why
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

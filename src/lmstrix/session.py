@@ -275,6 +275,11 @@ class Session:
             watchdog.close()
             await source.aclose()
 
+    @property
+    def counts(self) -> bool:
+        """Whether tokens are counted by the model's tokenizer; true until it was tried."""
+        return self._counts
+
     async def count_prompt(self, instance: Instance, request: Request) -> int:
         """How many tokens the rendered prompt has, by the model's own tokenizer.
 

@@ -99,7 +99,8 @@ class Draft:
         w.add_bos_token_id(shipped["tokenizer.ggml.bos_token_id"])
         w.add_eos_token_id(shipped["tokenizer.ggml.eos_token_id"])
         w.add_pad_token_id(shipped["tokenizer.ggml.padding_token_id"])
-        w.add_chat_template(template or shipped["tokenizer.chat_template"])
+        if template != "":
+            w.add_chat_template(template or shipped["tokenizer.chat_template"])
 
     def matrix(self, name: str, *shape: int, scale: float = 1.0, exact: bool = False) -> None:
         """Normal values of variance `scale² / columns`; `exact` keeps them f32."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ROUNDS = 4
 _SAMPLE_SENTENCES = 60
 _SENTENCE_TOKENS = 48  # the longest there are, in languages a tokenizer knows badly
+_CUT_SHORT = 0.7  # a count so far below the guess is that of a prompt that was cut
+_UNTOLD_TOKENS = 2048  # for a server that does not tell how much fits
 _SPARE_TOKENS = 8  # by which one question may be longer than another
 
 
@@ -38,10 +40,11 @@ class Filler:
 
     What the model's tokenizer makes of each language's filler is measured once; a haystack
     made by that is then measured whole, through the chat template, and made again until it
-    fits.
+    fits. `plain` is for a server that has none for the model: prompts are then texts to go on.
     """
 
     def __init__(self, session: Session) -> None:
+        self.plain = False
         self._session = session
         self._tokens_per_letter: dict[str, float] = {}
 
@@ -73,8 +76,10 @@ class Filler:
             )
             longest = max((question.text for question in haystack.questions), key=len)
             measured = _SPARE_TOKENS + await self._session.count_prompt(
-                instance, as_request(haystack.text + longest)
+                instance, self.request(haystack.text + longest)
             )
+            if measured < count(haystack.text) * _CUT_SHORT:
+                return haystack  # the server reads no more of it, however long it gets
             if measured <= tokens:
                 best = haystack
                 if measured > tokens - max(_SENTENCE_TOKENS, tokens // 64):
@@ -95,12 +100,25 @@ class Filler:
             )
         return haystack
 
-    async def text(self, instance: Instance, *, seed: str, tokens: int) -> tuple[str, int]:
-        """Plain filler of at most `tokens`, and how many it has; for embedding models."""
+    def request(self, text: str) -> Request:
+        """A prompt, as the model is to be asked; sampling is left to the caller."""
+        return Request(prompt=text) if self.plain else as_request(text)
+
+    async def guess(self, instance: Instance, text: str, language: str) -> int:
+        """About how many tokens `text` has, filler of that language, by what a sample had."""
+        return (await self._counter(instance, language))(text)
+
+    def words(self, *, seed: str, count: int) -> list[str]:
+        """Plain filler of so many words or a few more."""
         source = sentences(random.Random(seed), "en")  # noqa: S311  # no secret
         words: list[str] = []
-        while len(words) < tokens:  # no word has less than a token
+        while len(words) < count:
             words += next(source).split()
+        return words
+
+    async def text(self, instance: Instance, *, seed: str, tokens: int) -> tuple[str, int]:
+        """Plain filler of at most `tokens`, and how many it has; for embedding models."""
+        words = self.words(seed=seed, count=tokens)  # no word has less than a token
         fits, count, beyond = 1, 1, len(words) + 1
         while beyond - fits > 1:
             middle = (fits + beyond) // 2
@@ -115,7 +133,9 @@ class Filler:
     async def _counter(self, instance: Instance, language: str) -> Callable[[str], int]:
         if language not in self._tokens_per_letter:
             source = sentences(random.Random(0), language)  # noqa: S311  # no secret
-            sample = " ".join(islice(source, _SAMPLE_SENTENCES))
+            words = " ".join(islice(source, _SAMPLE_SENTENCES)).split()
+            # Who keeps its tokenizer to itself counts only what fits.
+            sample = " ".join(words[: (instance.context_tokens or _UNTOLD_TOKENS) // 4])
             tokens = await self._session.count_text(instance, sample)
             self._tokens_per_letter[language] = tokens / len(sample)
         rate = self._tokens_per_letter[language]

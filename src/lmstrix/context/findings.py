@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lmstrix.results import LengthPoint, Probe, ProbeOutcome
     from lmstrix.types import Instance
 
+_NO_TEMPLATE = "Its file has no chat template: it goes on with texts, or extracts from them."
+
 
 def loadable_limit(search: LoadSearch, known: Iterable[Probe], plan: TestPlan) -> Limit:
     """Where the search for the largest load stands.
@@ -103,6 +105,12 @@ def truncated_at(known: Iterable[Probe], bad: int | None) -> Estimate | None:
         and probe.outcome.failure is FailureKind.SILENT_TRUNCATION
     ]
     return Estimate(read[-1], 0.05) if read and read[-1] else None
+
+
+def inapplicable(limit: Limit, *, template: str | None) -> Limit:
+    """The effective limit of a model that can do no task: there is none, and why."""
+    why = () if template != "" else (_NO_TEMPLATE,)
+    return replace(limit, verdict=Verdict.NOT_APPLICABLE, evidence=(*why, *limit.evidence))
 
 
 def outcome_at(known: Iterable[Probe], kind: ProbeKind, tokens: int) -> ProbeOutcome | None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from lmstrix.context.failures import failure_of, sentence
 from lmstrix.context.families.keyed import Keyed
-from lmstrix.context.filling import Filler, as_request, question_room
+from lmstrix.context.filling import Filler, question_room
 from lmstrix.context.holding import Holder
+from lmstrix.context.vectors import fill
 from lmstrix.errors import (
     ContextOverflowError,
     EmptyAnswerError,
@@ -44,6 +47,11 @@ if TYPE_CHECKING:
 MARKERS = 3  # start, middle, end
 _MARKER_FAMILY = Keyed()
 COUNT_SLACK_TOKENS = 2  # servers differ in counting the marks of begin and end
+GUESS_SLACK_PARTS = 8  # a count that is guessed may be an eighth too high,
+GUESS_SLACK_TOKENS = 64  # and more for a short prompt, which has more facts than filler
+# As vLLM words it; others that have none of the model take one of their own.
+_NO_TEMPLATE = re.compile(r"(provide|no|without) (a )?chat[ _]template", re.IGNORECASE)
+_SHORT_QUESTION = "What is 2 + 3?"
 _FATAL = (
     FailureKind.OUT_OF_MEMORY,
     FailureKind.CRASH,
@@ -77,6 +85,11 @@ class _Reply:
     text: str
     stats: Stats
     first_token_s: float | None
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing came at all, not even a thought."""
+        return self.first_token_s is None
 
 
 @dataclass
@@ -129,12 +142,13 @@ class Prober:
 
     async def probe_process(self, tokens: int) -> ProbeOutcome:
         """See whether an instance of `tokens` processes a prompt that fills it, whole."""
-        work = self._embed if self.model.type is ModelType.EMBEDDING else self._process
-        return await self._guarded(work(tokens))
+        if self.model.type is ModelType.EMBEDDING:
+            return await self._guarded(self._embed(tokens))
+        return await self._guarded(self._asked(partial(self._process, tokens)))
 
     async def probe_answer(self, draw: Draw) -> ProbeOutcome:
         """Put the questions of one haystack and score the answers."""
-        return await self._guarded(self._answer(draw))
+        return await self._guarded(self._asked(partial(self._answer, draw)))
 
     async def clean_up(self) -> None:
         """End what an earlier test of this model may have left behind."""
@@ -163,6 +177,16 @@ class Prober:
         if outcome.failure in _FATAL or outcome.failure is FailureKind.INTERRUPTED:
             await self._holder.release()
         return outcome
+
+    async def _asked(self, work: Callable[[], Awaitable[ProbeOutcome]]) -> ProbeOutcome:
+        """What comes of `work`, without a chat template once the server says that there is none."""
+        try:
+            return await work()
+        except LMStrixError as error:
+            if self._filler.plain or not _NO_TEMPLATE.search(error.message):
+                raise
+        self._filler.plain = True
+        return await work()
 
     async def _load(self, tokens: int) -> ProbeOutcome:
         begun = time.perf_counter()
@@ -204,23 +228,33 @@ class Prober:
             questions=MARKERS,
             language="en",
         )
-        found, first, longest = 0, None, 0
+        found, silent, first, longest = 0, 0, None, 0
         for question in haystack.questions:
-            request = as_request(haystack.text + question.text)
-            ours = await self._session.count_prompt(instance, request)
+            text = self._unread(haystack.text) + question.text
+            request = self._filler.request(text)
+            ours, slack = await self._count(instance, text)
             reply = await self._ask(instance, request, room)
             theirs = reply.stats.prompt_tokens
-            if theirs is not None and theirs < ours - COUNT_SLACK_TOKENS:
+            if theirs is not None and theirs < ours - slack:
+                about = "" if self._session.counts else "about "
                 return ProbeOutcome(
                     ok=False,
                     failure=FailureKind.SILENT_TRUNCATION,
-                    detail=f"Of a prompt of {ours:,} tokens the server read {theirs:,}, "
+                    detail=f"Of a prompt of {about}{ours:,} tokens the server read {theirs:,}, "
                     f"without saying so.",
                     prompt_tokens=theirs,
                 )
             found += _MARKER_FAMILY.score(question, reply.text) > 0
+            silent += reply.silent
             first, longest = first or reply, max(longest, theirs or ours)
         assert first is not None
+        if silent == len(haystack.questions) and await self._speaks(instance, room):
+            return ProbeOutcome(
+                ok=False,
+                failure=FailureKind.EMPTY_ANSWER,
+                detail="Nothing was answered, though a short question is.",
+                prompt_tokens=first.stats.prompt_tokens,
+            )
         said = [
             f"All {MARKERS} markers (start, middle, end) were found."
             if found == len(haystack.questions)
@@ -232,9 +266,36 @@ class Prober:
                 return ProbeOutcome(
                     ok=False, failure=FailureKind.SILENT_TRUNCATION, detail=" ".join(said)
                 )
-        copies = 2 + (instance.context_tokens or tokens) // longest
-        said.append(await self._overflow(instance, as_request(haystack.text * copies)))
+        if instance.context_tokens is not None:  # else nothing is known to be too long
+            copies = 2 + instance.context_tokens // longest
+            said.append(
+                await self._overflow(instance, self._filler.request(haystack.text * copies))
+            )
         return _timed(first, ok=True, detail=" ".join(said), prompt_tokens=longest)
+
+    async def _speaks(self, instance: Instance, room: int) -> bool:
+        """Whether the model answers anything at all; some only extract, and find nothing here."""
+        reply = await self._ask(instance, self._filler.request(_SHORT_QUESTION), room)
+        return not reply.silent
+
+    def _unread(self, text: str) -> str:
+        """A prompt that is as long and that the server has not read while it counted.
+
+        Else its times would be those of a prompt it has in its cache.
+        """
+        return text if self._session.counts else f"\n{text}"
+
+    async def _count(self, instance: Instance, text: str) -> tuple[int, int]:
+        """The tokens of a prompt, and by how many that may be wrong.
+
+        By the model's own tokenizer; what a server that cuts prompts counts is no use, and so
+        they are guessed from a short text where that is all there is.
+        """
+        if self._session.counts:
+            request = self._filler.request(text)
+            return await self._session.count_prompt(instance, request), COUNT_SLACK_TOKENS
+        guess = await self._filler.guess(instance, text, "en")
+        return guess, GUESS_SLACK_TOKENS + guess // GUESS_SLACK_PARTS
 
     async def _overflow(self, instance: Instance, request: Request) -> str:
         """What the server does with a prompt that cannot fit, in a sentence."""
@@ -254,27 +315,8 @@ class Prober:
     async def _embed(self, tokens: int) -> ProbeOutcome:
         """Embedding models read a text that fills the context, and refuse a longer one."""
         instance = await self._hold(tokens)
-        text, read = await self._filler.text(instance, seed=f"{self.seed}/embed", tokens=tokens)
-        begun = time.perf_counter()
-        vectors = await self.provider.embed(instance, [text])
-        took_s = time.perf_counter() - begun
-        if not (vectors and vectors[0] and all(map(math.isfinite, vectors[0]))):
-            return ProbeOutcome(
-                ok=False, failure=FailureKind.EMPTY_ANSWER, detail="No vector came back."
-            )
-        try:
-            copies = 2 + (instance.context_tokens or tokens) // read
-            await self.provider.embed(instance, [" ".join([text] * copies)])
-        except GenerationError:
-            said = "A text that is too long is refused."
-        else:
-            said = "A text that is too long is cut without a word."
-        return ProbeOutcome(
-            ok=True,
-            detail=f"A text of {read:,} tokens gave a vector. {said}",
-            prompt_tokens=read,
-            prompt_tokens_per_s=round(read / took_s, 1),
-        )
+        seed = f"{self.seed}/embed"
+        return await fill(self.provider, self._filler, instance, tokens, seed=seed)
 
     async def _answer(self, draw: Draw) -> ProbeOutcome:
         instance = await self._hold(draw.context)
@@ -291,7 +333,8 @@ class Prober:
         scores, first = [], None
         for question in haystack.questions:
             try:
-                reply = await self._ask(instance, as_request(haystack.text + question.text), room)
+                request = self._filler.request(haystack.text + question.text)
+                reply = await self._ask(instance, request, room)
             except EmptyAnswerError:
                 score = 0.0
             else:
@@ -319,7 +362,8 @@ class Prober:
         async with aclosing(self._session.stream(instance, request)) as items:
             async for item in items:
                 if isinstance(item, Fragment):
-                    first = first or time.perf_counter() - sent
+                    if item.text:
+                        first = first or time.perf_counter() - sent
                     if item.kind is FragmentKind.ANSWER:
                         parts.append(item.text)
                 elif isinstance(item, Progress):

@@ -18,6 +18,7 @@ from lmstrix.context.families.shared import groups_of, together
 from lmstrix.context.findings import (
     bound_of,
     curve_of,
+    inapplicable,
     loadable_limit,
     outcome_at,
     processable_limit,
@@ -243,6 +244,9 @@ class Walk:
     ) -> None:
         processable = self.result.processable
         limit = search.limit
+        if limit.verdict is Verdict.NOT_TESTED and search.next() is None:
+            known = self._prober.model.path is not None
+            limit = inapplicable(limit, template=self._plan.key.template if known else None)
         if limit.tokens == processable.tokens:  # what ended the one ended the other
             limit = replace(limit, verdict=processable.verdict)
         self._keep(effective=limit, curve=curve_of(search, timed))
