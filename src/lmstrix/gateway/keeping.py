@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ from lmstrix.errors import (
     ModelNotFoundError,
     NotFoundError,
 )
+from lmstrix.gateway.lending import Lending
 from lmstrix.gateway.residency import Load, Residency, Stay, Use, Wish
-from lmstrix.session import will_do
 from lmstrix.types import Phase, Progress
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# For so long an instance that somebody else loaded is taken to be there still.
-_LOAN_S = 5.0
-
 
 @dataclass(eq=False)
 class _Loading:
@@ -48,16 +45,6 @@ class _Loading:
 
     task: asyncio.Task[None]
     listeners: list[ProgressListener] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class _Loan:
-    """An instance that somebody else loaded, claimed while `users` or for a moment after."""
-
-    instance: Instance
-    claim: AsyncExitStack
-    users: int = 0
-    over: bool = False
 
 
 class Keeping:
@@ -69,8 +56,7 @@ class Keeping:
         self._sized = sized
         self._residency = Residency(max_loaded=options.max_loaded, ttl_s=options.ttl_s)
         self._loads: dict[Stay, _Loading] = {}
-        self._loans: dict[tuple[object, ...], _Loan] = {}
-        self._lending: dict[tuple[object, ...], asyncio.Lock] = {}
+        self._lending = Lending(connections)
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -121,17 +107,12 @@ class Keeping:
         stay = self._at_hand(wish, instance_id)
         if stay is not None and not await self._lives(stay):
             stay = None
-        if stay is None and (loan := await self._borrow(wish, instance_id)) is not None:
-            try:
-                yield loan.instance
-            except (EngineDiedError, NotFoundError):
-                self._end_loan(loan)
-                raise
-            finally:
-                loan.users -= 1
-                self._close_loan(loan)
-            return
         if stay is None:
+            own = {one.instance.id for one in self._residency if one.instance is not None}
+            async with self._lending.borrow(wish, instance_id, besides=own) as lent:
+                if lent is not None:
+                    yield lent
+                    return
             stay = await self._settle(wish, on_progress, on_evict)
         try:
             instance = await self._wait_for_load(stay, on_progress)
@@ -179,8 +160,7 @@ class Keeping:
         for loading in list(self._loads.values()):
             loading.task.cancel()
         await asyncio.gather(*(one.task for one in self._loads.values()), return_exceptions=True)
-        for loan in list(self._loans.values()):
-            self._end_loan(loan)
+        await self._lending.aclose()
         for stay in self._residency:
             if not stay.ends:
                 stay.ends = True
@@ -358,53 +338,6 @@ class Keeping:
         for stay in self._residency.due(now=asyncio.get_running_loop().time()):
             self._spawn(self._end(stay))
         self._arm()
-
-    # What others have loaded
-
-    async def _borrow(self, wish: Wish, instance_id: str | None) -> _Loan | None:
-        """An instance that somebody else loaded, if one serves; it has one more user."""
-        key = (wish.place, wish.entry.model.key, wish.config, instance_id)
-        async with self._lending.setdefault(key, asyncio.Lock()):
-            loan = self._loans.get(key)
-            if loan is None:
-                loan = await self._lend(wish, instance_id)
-                if loan is None:
-                    return None
-                self._loans[key] = loan
-                loop = asyncio.get_running_loop()
-                loop.call_later(_LOAN_S, self._end_loan, loan)
-            loan.users += 1
-            return loan
-
-    async def _lend(self, wish: Wish, instance_id: str | None) -> _Loan | None:
-        model, config = wish.entry.model, wish.config
-        session = self._open.session_for(model)
-        explicit = config.context_tokens is not None
-        fixed = not session.provider.capabilities.supports_load
-        own = {stay.instance.id for stay in self._residency if stay.instance is not None}
-
-        def suits(instance: Instance) -> bool:
-            if instance.id in own or instance_id not in (None, instance.id):
-                return False
-            return fixed or will_do(instance, config, model, explicit=explicit)
-
-        async with AsyncExitStack() as claim:
-            instance = await claim.enter_async_context(session.join(model, suits))
-            return None if instance is None else _Loan(instance, claim.pop_all())
-        return None
-
-    def _end_loan(self, loan: _Loan) -> None:
-        """Let nobody else have it; who has it keeps it."""
-        if not loan.over:
-            loan.over = True
-            for key in [key for key, one in self._loans.items() if one is loan]:
-                del self._loans[key]
-                self._lending.pop(key, None)
-            self._close_loan(loan)
-
-    def _close_loan(self, loan: _Loan) -> None:
-        if loan.over and not loan.users:
-            self._spawn(loan.claim.aclose())
 
     def _change(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

@@ -2,6 +2,8 @@
 
 Only what the gateway itself has loaded is in here. What is loaded on demand makes room for other
 models on the same place when it answers nobody; what somebody asked to be loaded never does.
+Embedding models have a place of their own: they are small, and programs that search and then ask
+need both in turn.
 Times are seconds on any clock that only goes forward, passed in.
 """
 
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from lmstrix.session import will_do
+from lmstrix.types import ModelType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from lmstrix.store import Entry
     from lmstrix.types import Instance, LoadConfig
 
-Place: TypeAlias = tuple[str, str]  # provider and server: one memory
+Place: TypeAlias = tuple[str, str, bool]  # provider, server, and whether it is for embeddings
 
 
 @dataclass(eq=False, kw_only=True)
@@ -34,7 +37,7 @@ class Wish:
     @property
     def place(self) -> Place:
         """Where the model is."""
-        return self.entry.model.provider, self.entry.model.server
+        return _place(self.entry)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -58,7 +61,7 @@ class Stay:
     @property
     def place(self) -> Place:
         """Where it is loaded."""
-        return self.entry.model.provider, self.entry.model.server
+        return _place(self.entry)
 
     def serves(self, wish: Wish) -> bool:
         """Whether it is, or will be, an instance as `wish` has it."""
@@ -210,6 +213,11 @@ class Residency:
     def next_due(self) -> float:
         """When the next one will be due if nobody uses it; infinity for never."""
         return min(map(_ends_at, self._stays), default=math.inf)
+
+
+def _place(entry: Entry) -> Place:
+    model = entry.model
+    return model.provider, model.server, model.type is ModelType.EMBEDDING
 
 
 def _ends_at(stay: Stay) -> float:
