@@ -30,11 +30,20 @@ def node(tmp_path: Path) -> Path:
     install = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error"]
     # The cache of npm is in the user's home, and this test's home is another one.
     environ = {**os.environ, "npm_config_cache": str(folder / ".npm")}
-    installed = subprocess.run(
-        install, cwd=folder, env=environ, capture_output=True, text=True, timeout=100, check=False
-    )
-    if installed.returncode:
-        pytest.skip(f"npm cannot install the JavaScript SDK here: {installed.stderr[-300:]}")
+    try:
+        subprocess.run(
+            install,
+            cwd=folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm has not installed the JavaScript SDK within 100 s")
+    except subprocess.CalledProcessError as failed:
+        pytest.skip(f"npm cannot install the JavaScript SDK here: {failed.stderr[-300:]}")
     return folder
 
 
