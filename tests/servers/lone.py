@@ -13,6 +13,7 @@ from scripted.lmstudio import ScriptedServer, fragment, success
 from servers.scripted import scripted
 from servers.speakers import MODEL, SPEAKERS
 
+from lmstrix import AsyncLMStrix
 from lmstrix.config import ServerSettings, Settings
 
 if TYPE_CHECKING:
@@ -200,5 +201,5 @@ async def lone(kind: str, play: Play) -> AsyncIterator[Lone]:
 
 
 async def _scan(one: Lone) -> None:
-    told = await one.run("scan")
-    assert told.code == 0, told.problem
+    async with AsyncLMStrix(settings=one.settings) as client:
+        await client.scan()

@@ -32,7 +32,8 @@ def progress_line(progress: Progress) -> str:
 def model_lines(instance: Instance, sampling: Sampling, *, loaded: bool) -> list[str]:
     """Model and settings in a few lines."""
     config = instance.config
-    facts = [f"context {tokens(instance.context_tokens)}"]
+    told = instance.context_tokens is not None
+    facts = [f"context {tokens(instance.context_tokens)}" if told else "context not told"]
     if config.kv_type_k:
         facts.append(f"KV cache {config.kv_type_k}")
     if instance.parallel > 1:
