@@ -51,8 +51,8 @@ async def test_an_explicit_load_stays_and_its_copies_are_numbered(gateway: Servi
     second = await doors.load("tiny-chat", LoadConfig(context_tokens=1024))
     assert (first.id, second.id) == ("tiny-chat", "tiny-chat:2")
     await touch(doors, "tiny-chat-overclaimed")
-    there = ids(await doors.instances())
-    assert there == ["tiny-chat", "tiny-chat-overclaimed", "tiny-chat:2"]
+    await touch(doors, "tiny-embed")
+    assert ids(await doors.instances()) == ["tiny-chat", "tiny-chat:2", "tiny-embed"]
     assert (await touch(doors, "tiny-chat:2")).pid == second.pid
     await doors.unload("tiny-chat:2")
     with pytest.raises(ModelNotFoundError):

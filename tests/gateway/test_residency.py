@@ -6,7 +6,7 @@ import math
 
 from lmstrix.gateway.residency import Load, Residency, Stay, Use, Wait, Wish
 from lmstrix.store import Entry
-from lmstrix.types import Instance, LoadConfig, Model, ModelType
+from lmstrix.types import Instance, LoadConfig, Model
 
 
 def wish(key: str, *, context: int | None = None, ttl_s: float | None = None) -> Wish:
@@ -150,15 +150,3 @@ def test_models_on_another_server_make_no_room():
     step = residency.step(other)
     assert isinstance(step, Load)
     assert step.victims == ()
-
-
-def test_an_embedding_model_and_one_that_writes_make_no_room_for_each_other():
-    residency = Residency(max_loaded=1, ttl_s=60)
-    residency.finish(load(residency, wish("a")), now=1)
-    for key, victims in (("e", 0), ("f", 1)):
-        model = Model(key=key, provider="embedded", server="embedded", type=ModelType.EMBEDDING)
-        entry = Entry(model=model, added_at=0, seen_at=0)
-        step = residency.step(Wish(entry=entry, config=LoadConfig()))
-        assert isinstance(step, Load)
-        assert len(step.victims) == victims
-        residency.finish(loaded(step.stay), now=2)

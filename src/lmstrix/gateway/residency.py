@@ -2,8 +2,6 @@
 
 Only what the gateway itself has loaded is in here. What is loaded on demand makes room for other
 models on the same place when it answers nobody; what somebody asked to be loaded never does.
-Embedding models have a place of their own: they are small, and programs that search and then ask
-need both in turn.
 Times are seconds on any clock that only goes forward, passed in.
 """
 
@@ -15,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from lmstrix.session import will_do
-from lmstrix.types import ModelType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from lmstrix.store import Entry
     from lmstrix.types import Instance, LoadConfig
 
-Place: TypeAlias = tuple[str, str, bool]  # provider, server, and whether it is for embeddings
+Place: TypeAlias = tuple[str, str]  # provider and server: one memory
 
 
 @dataclass(eq=False, kw_only=True)
@@ -37,7 +34,7 @@ class Wish:
     @property
     def place(self) -> Place:
         """Where the model is."""
-        return _place(self.entry)
+        return self.entry.model.provider, self.entry.model.server
 
 
 @dataclass(eq=False, kw_only=True)
@@ -61,7 +58,7 @@ class Stay:
     @property
     def place(self) -> Place:
         """Where it is loaded."""
-        return _place(self.entry)
+        return self.entry.model.provider, self.entry.model.server
 
     def serves(self, wish: Wish) -> bool:
         """Whether it is, or will be, an instance as `wish` has it."""
@@ -213,11 +210,6 @@ class Residency:
     def next_due(self) -> float:
         """When the next one will be due if nobody uses it; infinity for never."""
         return min(map(_ends_at, self._stays), default=math.inf)
-
-
-def _place(entry: Entry) -> Place:
-    model = entry.model
-    return model.provider, model.server, model.type is ModelType.EMBEDDING
 
 
 def _ends_at(stay: Stay) -> float:
