@@ -267,3 +267,19 @@ async def test_the_log_has_no_word_of_what_is_asked(caplog: pytest.LogCaptureFix
     assert "ValueError" in caplog.text
     assert "SECRET" not in caplog.text
     assert "ValueError: the words" not in caplog.text
+
+
+@pytest.mark.parametrize("fields", [{"origin": "https://evil.example"}, {"host": "evil.example"}])
+async def test_sockets_are_refused_to_web_pages_of_others(
+    gateway: Serving, http: httpx2.AsyncClient, fields: dict[str, str]
+):
+    upgrade = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    answer = await http.get(f"{gateway.url}/llm", headers={**upgrade, **fields})
+    assert answer.status_code == 403
+    async with http.stream("GET", f"{gateway.url}/llm", headers=upgrade) as accepted:
+        assert accepted.status_code == 101

@@ -217,3 +217,21 @@ async def test_the_length_of_a_whole_answer_is_passed_on(before: object, http: h
     serving, _ = await before(script)
     answer = await http.post(serving.url + CHAT, json=ASKED | {"stream": False})
     assert (answer.headers["content-length"], answer.content) == ("2", b"{}")
+
+
+async def test_a_gateway_that_is_its_own_server_ends_the_circle(
+    before: object, http: httpx2.AsyncClient
+):
+    home: list[str] = []
+
+    async def script(call: object) -> None:
+        hops = {"x-lmstrix-hops": call.fields["x-lmstrix-hops"]}
+        answer = await http.post(home[0] + CHAT, content=call.body, headers=hops)
+        await call.whole(answer.content, answer.status_code)
+
+    serving, server = await before(script)
+    home.append(serving.url)
+    answer = await http.post(serving.url + CHAT, json=ASKED | {"stream": False})
+    assert answer.status_code == 508
+    assert "4 gateways" in answer.json()["error"]["message"]
+    assert len(server.calls) == 4
