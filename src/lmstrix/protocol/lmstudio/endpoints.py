@@ -182,6 +182,12 @@ SET_CONFIG_SCHEMATICS = Rpc(
 SET_GLOBAL_CONFIG_SCHEMATICS = Rpc(
     "setGlobalConfigSchematics", _PLUGINS, parameters.SchematicsParameter, repeatable=False
 )
+PROCESSING_HANDLE_UPDATE = Rpc(
+    "processingHandleUpdate",
+    _PLUGINS,
+    parameters.ProcessingUpdateParameter,
+    repeatable=False,
+)
 PLUGIN_INIT_COMPLETED = Rpc("pluginInitCompleted", _PLUGINS, repeatable=False)
 
 LIST_ENGINES = Rpc("listEngines", _RUNTIME, result=list[dict[str, Any]])

@@ -314,10 +314,9 @@ class SchematicsParameter(Shape, kw_only=True):
     schematics: Mapping[str, Any]
 
 
-class ProcessingParameter(Shape, kw_only=True):
-    """`processingHandleUpdate` and its kin: what a plugin reports while it works."""
+class ProcessingUpdateParameter(Shape, kw_only=True):
+    """`processingHandleUpdate`: what a hook tells of its work, by the credentials of its task."""
 
-    process_identifier: str = ""
-    pci: str | None = None
-    token: str | None = None
-    update: Mapping[str, Any] | None = None
+    pci: str
+    token: str
+    update: Mapping[str, Any]
