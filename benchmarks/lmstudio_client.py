@@ -17,7 +17,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -32,6 +31,7 @@ CALLS = 300
 TEXTS = 200
 DIMENSIONS = 768
 STREAMS = 1000
+TARGETS = {"stream": 0.35, "call": 0.5, "embed": 0.35, "import": 0.35}  # of the official client's
 WORKERS = ("ours-sync", "theirs-sync", "ours-async", "theirs-async", "bare")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -364,15 +364,16 @@ def many_streams(host: str) -> None:
         async with lms.AsyncClient(host) as client:
             model = client.llm.handle("tiny")
             me = psutil.Process()
-            for number in range(6):
+            print("| streams at once | fragments, none lost | µs a fragment | MiB resident |")
+            print("|---:|---:|---:|---:|")
+            for _ in range(6):
                 began = time.perf_counter()
                 counts = await asyncio.gather(*(read(model) for _ in range(STREAMS)))
                 took = time.perf_counter() - began
                 assert counts == [each] * STREAMS, "fragments were lost"
                 print(
-                    f"round {number}: {STREAMS} streams, {STREAMS * each:,} fragments, "
-                    f"{took:.2f} s, {took / STREAMS / each * 1e6:.1f} us a fragment, "
-                    f"{me.memory_info().rss / 2**20:.1f} MiB resident",
+                    f"| {STREAMS:,} | {STREAMS * each:,} | {took / STREAMS / each * 1e6:.1f} | "
+                    f"{me.memory_info().rss / 2**20:.1f} |",
                     flush=True,
                 )
 
@@ -427,37 +428,51 @@ def measure(host: str, rounds: int) -> None:
         for worker in workers.values():
             worker.communicate("\n", timeout=30)
     units = {
-        "stream": (FRAGMENTS, "us a fragment"),
-        "call": (CALLS, "us a call"),
-        "embed": (TEXTS, "us a text"),
+        "stream": (FRAGMENTS, "a streamed fragment"),
+        "call": (CALLS, "a call and its answer"),
+        "embed": (TEXTS, f"a text of a list of {TEXTS}"),
     }
-    for what, (count, unit) in units.items():
-        print(f"\n{what}: {unit}, of which processor time of the client")
-        for kind in WORKERS:
-            took = statistics.median(time_ for time_, _ in times[what, kind]) / count * 1e6
-            used = statistics.median(used for _, used in times[what, kind]) / count * 1e6
-            line = f"  {kind:13} {took:8.1f} {used:8.1f}"
-            if kind.startswith("ours"):
-                pairs = zip(
-                    times[what, kind], times[what, kind.replace("ours", "theirs")], strict=True
-                )
-                ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in pairs)
-                line += f"   {ratio:.2f} x theirs"
-            print(line)
+    print("| µs for | ours | official | ratio | ours, CPU | official, CPU | nothing but a socket |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for what, (count, name) in units.items():
+        for flavour in ("sync", "async"):
+            ours, theirs = times[what, f"ours-{flavour}"], times[what, f"theirs-{flavour}"]
+            ratio = middle([one[0] / two[0] for one, two in zip(ours, theirs, strict=True)])
+            columns = [
+                middle([one[part] for one in some]) / count * 1e6
+                for part in (0, 1)
+                for some in (ours, theirs)
+            ]
+            bare = middle([one[0] for one in times[what, "bare"]]) / count * 1e6
+            limit = TARGETS[what]
+            met = "met" if ratio <= limit else "NOT MET"
+            print(
+                f"| {name}, {flavour} | {columns[0]:.1f} | {columns[1]:.1f} | "
+                f"{ratio:.2f} ({met}: at most {limit}) | {columns[2]:.1f} | {columns[3]:.1f} | "
+                f"{bare:.1f} |"
+            )
     names = "import lmstrix.lmstudio as l; l.Client, l.AsyncClient, l.LLM, l.Chat, l.BaseModel"
-    theirs = "import lmstudio"
+    theirs_ = "import lmstudio"
     codes = {
-        "theirs": theirs,
-        "ours, every name that is used": names,
+        "official": theirs_,
+        "ours, every class imported": names,
         "ours, and what a connection needs": f"{names}; import lmstrix.lmstudio.async_socket",
-        "theirs, and what a connection needs": f"{theirs}; import wsproto, httpx_ws, asyncio",
     }
     imports = {name: [import_seconds(code) for _ in range(rounds)] for name, code in codes.items()}
-    print("\nimport: ms of processor time")
-    base = statistics.median(imports["theirs"])
+    print("\n| import | ms of CPU | ratio |\n|---|---:|---:|")
+    base = middle(imports["official"])
     for name, seconds in imports.items():
-        middle = statistics.median(seconds)
-        print(f"  {name:36} {middle * 1e3:6.0f}   {middle / base:.2f} x theirs")
+        ratio = middle(seconds) / base
+        verdict = ""
+        if name == "ours, every class imported":
+            limit = TARGETS["import"]
+            verdict = f" ({'met' if ratio <= limit else 'NOT MET'}: at most {limit})"
+        print(f"| {name} | {middle(seconds) * 1e3:.0f} | {ratio:.2f}{verdict} |")
+
+
+def middle(values: list[float]) -> float:
+    """The median."""
+    return statistics.median(values)
 
 
 def main() -> None:
@@ -478,7 +493,6 @@ def main() -> None:
     server = spawn("--serve")
     assert server.stdout is not None
     host = f"127.0.0.1:{server.stdout.readline().strip()}"
-    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}")
     try:
         if options.part in ("all", "time"):
             measure(host, options.rounds)

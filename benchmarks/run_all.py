@@ -65,6 +65,12 @@ SECTIONS = {
         ("benchmarks/lmstudio_gateway.py", "--minutes", "5"),
         "What LM Studio's native protocol adds to the engine asked directly; 64 clients at once.",
     ),
+    "lmstudio_client": Section(
+        "The client of LM Studio",
+        ("benchmarks/lmstudio_client.py",),
+        "Our client of LM Studio's native protocol beside the official one, from a scripted server "
+        "in the same run; then 1,000 streams at once on one client, round after round.",
+    ),
     "context_search": Section(
         "Searching for what loads",
         ("benchmarks/context_search.py",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -92,10 +91,12 @@ def authenticate(api_token: str | None) -> Auth:
     if api_token is None:
         api_token = next((os.environ[name] for name in TOKEN_VARIABLES if name in os.environ), "")
     if not api_token:
+        import secrets  # noqa: PLC0415  # imports what only a guest needs
+
         return Auth(
             auth_version=AUTH_VERSION,
-            client_identifier=f"guest:{uuid.uuid4()}",
-            client_passkey=str(uuid.uuid4()),
+            client_identifier=f"guest:{secrets.token_hex(16)}",
+            client_passkey=secrets.token_hex(16),
         )
     try:
         return Auth.from_token(api_token)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from base64 import b64encode
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
@@ -42,7 +41,7 @@ class LocalFile:
 def _read(src: LocalFileInput) -> tuple[str, bytes]:
     if not isinstance(src, str | os.PathLike) and not hasattr(src, "read"):
         try:
-            return str(uuid.uuid4()), bytes(memoryview(src))
+            return _unnamed(), bytes(memoryview(src))
         except TypeError:
             raise LMStudioValueError(
                 f"Expected file-like object, filesystem path, or data buffer, not {type(src)!r}"
@@ -57,4 +56,10 @@ def _read(src: LocalFileInput) -> tuple[str, bytes]:
         data = src.read()
     except OSError as problem:
         raise LMStudioOSError(f"Error while reading {str(src)!r} ({problem!r})") from None
-    return str(Path(name).name) if isinstance(name, str) else str(uuid.uuid4()), bytes(data)
+    return str(Path(name).name) if isinstance(name, str) else _unnamed(), bytes(data)
+
+
+def _unnamed() -> str:
+    import uuid  # noqa: PLC0415  # few files have no name
+
+    return str(uuid.uuid4())
