@@ -131,6 +131,56 @@ async def test_a_tool_is_used_and_its_result_answered(client: anthropic.AsyncAnt
     assert answer.content[0].type == "text"
 
 
+async def test_a_request_as_coding_agents_send_it_is_understood(client: anthropic.AsyncAnthropic):
+    shell = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "command": {"type": "string", "minLength": 1},
+            "url": {"type": "string", "format": "uri"},
+            "note": {"anyOf": [{"type": "string", "pattern": "^a.*$"}, {"type": "null"}]},
+            "steps": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "object", "properties": {"done": {"type": "boolean"}}},
+            },
+            "count": {"type": "integer", "exclusiveMinimum": 0, "maximum": 9007199254740991},
+            "env": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+        "required": ["command"],
+        "additionalProperties": False,
+    }
+    cached = {"cache_control": {"type": "ephemeral"}}
+    use = {"type": "tool_use", "id": "t1", "name": "shell", "input": {"command": "ls"}}
+    result = {"type": "tool_result", "tool_use_id": "t1", **cached}
+    async with client.beta.messages.stream(
+        model="claude-x",
+        max_tokens=40,
+        betas=["context-management-2025-06-27"],
+        metadata={"user_id": "u"},
+        thinking={"type": "enabled", "budget_tokens": 1024},
+        system=[{"type": "text", "text": "You are an agent.", **cached}],
+        tools=[{"name": "shell", "description": "Runs it.", "input_schema": shell}],
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "List files.", **cached}]},
+            {
+                "role": "assistant",
+                "content": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, use],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {**result, "content": [{"type": "text", "text": "a.txt"}]},
+                    {"type": "text", "text": "And now?"},
+                ],
+            },
+        ],
+    ) as stream:
+        message = await stream.get_final_message()
+    assert message.stop_reason in ("tool_use", "end_turn", "max_tokens")
+    assert message.usage.input_tokens > 100
+
+
 async def test_an_answer_in_a_schema_is_in_it(client: anthropic.AsyncAnthropic):
     schema = {
         "type": "object",
