@@ -71,6 +71,12 @@ class Keeping:
         """The instances that were loaded here and stay."""
         return [one.instance.id for one in self._residency if one.instance and not one.ends]
 
+    def own(self) -> list[tuple[Instance, Entry]]:
+        """The instances that were loaded here and stay, with their models; nobody is asked."""
+        return [
+            (one.instance, one.entry) for one in self._residency if one.instance and not one.ends
+        ]
+
     def loaded_on_demand(self, instance_id: str) -> bool:
         """Whether that instance was loaded because a question needed it."""
         stay = self._residency.named(instance_id)

@@ -119,6 +119,22 @@ def load_config_fields(loaded: Loaded) -> list[Field]:
     return load_fields(config, namespace=domain_of(model))
 
 
+def choose_exactly(
+    specifier: ModelSpecifier, among: Sequence[Loaded], *, domain: str
+) -> Loaded | None:
+    """The instance of `domain` that a specifier names by its reference or its own identifier."""
+    if isinstance(specifier, ModelSpecifierInstanceReference):
+        return choose(specifier, among, domain=domain, meant=lambda _: None)
+    query = specifier.query
+    if query.path is not None or query.vision is not None or query.domain not in (None, domain):
+        return None
+    return _first(
+        one
+        for one in among
+        if one.instance.id == query.identifier and domain_of(one.model) == domain
+    )
+
+
 def choose(
     specifier: ModelSpecifier,
     loaded: Sequence[Loaded],

@@ -15,6 +15,7 @@ from lmstrix.gateway.lmstudio_native.failures import (
 from lmstrix.gateway.lmstudio_native.infos import (
     Loaded,
     choose,
+    choose_exactly,
     instance_info,
     load_config_fields,
     reference_of,
@@ -93,6 +94,9 @@ class Models:
 
     async def find(self, specifier: ModelSpecifier, domain: str) -> Loaded:
         """The instance that a specifier means. Raises `NoInstanceError`."""
+        own = [Loaded(instance, entry) for instance, entry in self._gateway.keeping.own()]
+        if (exact := choose_exactly(specifier, own, domain=domain)) is not None:
+            return exact
         loaded = await self.loaded()
         meant = await self._meaning(specifier)
         found = choose(specifier, loaded, domain=domain, meant=meant)
