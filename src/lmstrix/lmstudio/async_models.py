@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Unpack
 
-from lmstrix.lmstudio.acting import Act, ActWishes
 from lmstrix.lmstudio.async_session import AsyncSession
 from lmstrix.lmstudio.async_stream import AsyncPredictionStream
 from lmstrix.lmstudio.configs import load_stack, read_load_config, read_prediction_config
 from lmstrix.lmstudio.errors import LMStudioClientError
 from lmstrix.lmstudio.history import Chat
 from lmstrix.lmstudio.loading import Loading
-from lmstrix.lmstudio.predicting import Prediction, Wishes
 from lmstrix.lmstudio.specifying import DEFAULT_TTL_S, specify, ttl_ms
 from lmstrix.protocol.lmstudio import endpoints, parameters
 from lmstrix.protocol.lmstudio.chats import LlmApplyPromptTemplateOpts
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from lmstrix.lmstudio.async_system import AnyAsyncDownloadedModel
     from lmstrix.lmstudio.cancelling import Cancellation
     from lmstrix.lmstudio.configs import AnyConfig, AnyLoadConfig, LlmPredictionConfig
+    from lmstrix.lmstudio.predicting import Prediction
     from lmstrix.lmstudio.results import ActResult, PredictionResult
     from lmstrix.lmstudio.specifying import AnyModelSpecifier
     from lmstrix.lmstudio.timeouts import Timeouts
@@ -242,6 +241,8 @@ class AsyncLLM(AsyncModelHandle):
         self, prompt: str, **options: Unpack[PredictOptions]
     ) -> AsyncPredictionStream:
         """Continue a text, piece by piece."""
+        from lmstrix.lmstudio.predicting import Prediction, Wishes  # noqa: PLC0415  # who only embeds or loads needs none of it
+
         prediction = Prediction.completion(prompt, Wishes(**options))
         return AsyncPredictionStream(self._session, specify(self.identifier), prediction)
 
@@ -256,6 +257,8 @@ class AsyncLLM(AsyncModelHandle):
         self, history: str | Chat | Mapping[str, Any], **options: Unpack[PredictOptions]
     ) -> AsyncPredictionStream:
         """Answer in a conversation, piece by piece."""
+        from lmstrix.lmstudio.predicting import Prediction, Wishes  # noqa: PLC0415  # who only embeds or loads needs none of it
+
         prediction = Prediction(Chat.from_history(history), Wishes(**options))
         return AsyncPredictionStream(self._session, specify(self.identifier), prediction)
 
@@ -266,6 +269,7 @@ class AsyncLLM(AsyncModelHandle):
         **options: Unpack[ActOptions],
     ) -> ActResult:
         """Answer in a conversation and run the tools the model calls, until it calls none."""
+        from lmstrix.lmstudio.acting import Act, ActWishes  # noqa: PLC0415  # as above
         from lmstrix.lmstudio.async_act import run_act  # noqa: PLC0415  # threads and pools, for few
 
         return await run_act(self, Act(chat, tools, ActWishes(**options)))

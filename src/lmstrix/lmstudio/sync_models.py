@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Unpack
 
-from lmstrix.lmstudio.acting import Act, ActWishes
 from lmstrix.lmstudio.configs import load_stack, read_load_config, read_prediction_config
 from lmstrix.lmstudio.errors import LMStudioClientError
 from lmstrix.lmstudio.history import Chat
 from lmstrix.lmstudio.loading import Loading
-from lmstrix.lmstudio.predicting import Prediction, Wishes
 from lmstrix.lmstudio.specifying import DEFAULT_TTL_S, specify, ttl_ms
 from lmstrix.lmstudio.sync_session import SyncSession
 from lmstrix.lmstudio.sync_stream import PredictionStream
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
     from lmstrix.lmstudio.cancelling import Cancellation
     from lmstrix.lmstudio.configs import AnyConfig, AnyLoadConfig, LlmPredictionConfig
+    from lmstrix.lmstudio.predicting import Prediction
     from lmstrix.lmstudio.results import ActResult, PredictionResult
     from lmstrix.lmstudio.specifying import AnyModelSpecifier
     from lmstrix.lmstudio.sync_system import AnyDownloadedModel
@@ -237,6 +236,8 @@ class LLM(SyncModelHandle):
 
     def complete_stream(self, prompt: str, **options: Unpack[PredictOptions]) -> PredictionStream:
         """Continue a text, piece by piece."""
+        from lmstrix.lmstudio.predicting import Prediction, Wishes  # noqa: PLC0415  # who only embeds or loads needs none of it
+
         prediction = Prediction.completion(prompt, Wishes(**options))
         return PredictionStream(self._session, specify(self.identifier), prediction)
 
@@ -250,6 +251,8 @@ class LLM(SyncModelHandle):
         self, history: str | Chat | Mapping[str, Any], **options: Unpack[PredictOptions]
     ) -> PredictionStream:
         """Answer in a conversation, piece by piece."""
+        from lmstrix.lmstudio.predicting import Prediction, Wishes  # noqa: PLC0415  # who only embeds or loads needs none of it
+
         prediction = Prediction(Chat.from_history(history), Wishes(**options))
         return PredictionStream(self._session, specify(self.identifier), prediction)
 
@@ -260,6 +263,7 @@ class LLM(SyncModelHandle):
         **options: Unpack[ActOptions],
     ) -> ActResult:
         """Answer in a conversation and run the tools the model calls, until it calls none."""
+        from lmstrix.lmstudio.acting import Act, ActWishes  # noqa: PLC0415  # as above
         from lmstrix.lmstudio.sync_act import run_act  # noqa: PLC0415  # threads and pools, for few
 
         return run_act(self, Act(chat, tools, ActWishes(**options)))
