@@ -31,8 +31,10 @@ async def count_by_asking(session: Session, instance: Instance, request: Request
                     told = item.prompt_tokens
     except ContextOverflowError as problem:
         held = problem.context_tokens or instance.context_tokens or 0
+        if problem.prompt_tokens > held:
+            return problem.prompt_tokens
         texts = [request.prompt or "", *(message.content for message in request.messages)]
-        return max(problem.prompt_tokens, held + 1, estimate_tokens(texts))
+        return max(held + 1, estimate_tokens(texts))
     if told is None:
         raise UnsupportedError(
             f"The server of {instance.model_key} does not tell how many tokens a prompt has.",

@@ -77,7 +77,15 @@ class Scripted:
         self.asked: list[Asked] = []
         self.problems: list[BaseException] = []
         self.url = ""
+        self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def die(self) -> None:
+        """End as a process does that is killed: no more connections, and those there are break."""
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
 
     def paths(self, method: str = "POST") -> list[str]:
         """The paths that were asked with that method."""
@@ -120,7 +128,7 @@ async def _read(reader: asyncio.StreamReader) -> Asked | None:
 async def scripted(respond: Respond) -> AsyncIterator[Scripted]:
     """Serve on a free port while the block runs; raises what `respond` raised."""
     one = Scripted(respond)
-    server = await asyncio.start_server(one._serve, "127.0.0.1", 0)
+    one._server = server = await asyncio.start_server(one._serve, "127.0.0.1", 0)
     one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield one

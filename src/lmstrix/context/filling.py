@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 4
 _SAMPLE_SENTENCES = 60
-_SENTENCE_TOKENS = 48  # the longest there are, in languages a tokenizer knows badly
+SENTENCE_TOKENS = 48  # the longest there are, in languages a tokenizer knows badly
 _CUT_SHORT = 0.7  # a count so far below the guess is that of a prompt that was cut
 _UNTOLD_TOKENS = 2048  # for a server that does not tell how much fits
 _SPARE_TOKENS = 8  # by which one question may be longer than another
@@ -82,11 +82,11 @@ class Filler:
                 return haystack  # the server reads no more of it, however long it gets
             if measured <= tokens:
                 best = haystack
-                if measured > tokens - max(_SENTENCE_TOKENS, tokens // 64):
+                if measured > tokens - max(SENTENCE_TOKENS, tokens // 64):
                     break
             elif wanted <= 0:
                 break
-            wanted += tokens - _SENTENCE_TOKENS // 2 - measured
+            wanted += tokens - SENTENCE_TOKENS // 2 - measured
         if best is not None:
             return best
         if questions > 1:
