@@ -6,9 +6,10 @@ import asyncio
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from lmstrix.errors import NotFoundError, UnreachableError, UsageError
+from lmstrix.errors import LMStrixError, NotFoundError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lmstrix.config import Places, Settings
@@ -49,14 +50,19 @@ class Connections:
         return self._store
 
     def entries(self) -> list[Entry]:
-        """What the store knows of the provider and server that are set, of all without."""
+        """What the store knows of the provider and server that are set, of all without.
+
+        Where several providers have listed the models of one server, those of one count.
+        """
         from lmstrix.registry.facts import is_at
+        from lmstrix.views import one_view_each
 
         place = {
             "provider": self.settings.provider,
             "server": self._address(self.settings.server),
         }
-        return [entry for entry in self.store.entries() if is_at(entry, **place)]
+        there = (entry for entry in self.store.entries() if is_at(entry, **place))
+        return one_view_each(there, self.settings, self._kinds.preference)
 
     def providers(
         self, *, provider: str | None = None, server: str | None = None
@@ -69,6 +75,9 @@ class Connections:
         """
         self.check()
         provider, server = provider or self.settings.provider, self._address(server)
+        place = server or self._address(self.settings.server)
+        if provider and place and "://" in place:
+            self._at(provider, place)  # whatever the server says of itself, the user names it
         chosen = [
             one
             for one in self._preferred(provider)
@@ -76,23 +85,45 @@ class Connections:
             and (one.server == server if server else self._is_set(one))
         ]
         if not chosen:
-            names = ", ".join(self._kinds.names)
-            named = f"provider {provider}" if provider else "provider"
-            raise NotFoundError(
-                f"There is no {named}{f' at {server}' if server else ''}.",
-                hint=f"There is: {names}. `lmstrix scan` looks for servers." if names else "",
-            )
+            raise self._none(provider, place)
         return chosen
+
+    def _none(self, provider: str | None, server: str | None) -> LMStrixError:
+        """The error where no provider is as the user wishes."""
+        names = self._kinds.names
+        if provider is not None and provider not in names:
+            return NotFoundError(
+                f"There is no provider {provider}.", hint=f"There is: {', '.join(names)}."
+            )
+        if server is not None and "://" in server:
+            return _silent(server, [name for name in names if name != "embedded"])
+        return NotFoundError(
+            f"There is no server for the provider {provider}."
+            if provider
+            else "There is no provider: none is switched on, and no server is known.",
+            hint="Look for servers with `lmstrix scan`, or name one: --server URL.",
+        )
 
     async def discover(
         self, *, provider: str | None = None, server: str | None = None
     ) -> list[Provider]:
         """As `providers`, with those that answer at the usual places of this machine."""
         self.check()
+        await self._look()
+        return self.providers(provider=provider, server=server)
+
+    async def _look(self) -> None:
         for one in await self._kinds.discover():
             self._known.setdefault((one.name, one.server), one)
         self.problems = tuple(self._kinds.problems)
-        return self.providers(provider=provider, server=server)
+
+    def _unasked(self) -> set[str]:
+        """The servers that the user named and that nobody knows what they are."""
+        settings = self.settings
+        named = {one.root for one in settings.servers.values() if one.provider is None}
+        if (chosen := self._address(settings.server)) and settings.provider is None:
+            named = {chosen} if "://" in chosen else set()
+        return named - {one.server for one in self._preferred(settings.provider)}
 
     @cached_property
     def _kinds(self) -> Kinds:
@@ -102,6 +133,7 @@ class Connections:
 
     def _preferred(self, name: str | None) -> list[Provider]:
         from lmstrix.providers.found import preferred
+        from lmstrix.views import configured_views
 
         if not self._connected:
             self._connected = True
@@ -111,7 +143,8 @@ class Connections:
                 if "://" in server:
                     self._at(name_seen, server)
             self.problems = tuple(self._kinds.problems)
-        return preferred(self._known.values(), name=name)
+        named = configured_views(self.settings)
+        return preferred(self._known.values(), name=name, named=named)
 
     def _at(self, name: str, server: str) -> Provider | None:
         """The provider of that kind at that server, made when first needed."""
@@ -162,6 +195,9 @@ class Connections:
 
         One that the user named and that is silent is in `problems`.
         """
+        if self._unasked():
+            await self._look()
+            self.problems += tuple(_silent(server).message for server in sorted(self._unasked()))
         providers = [one for one in self.providers() if one.capabilities.supports_load]
         answers = await asyncio.gather(
             *(one.list_instances() for one in providers), return_exceptions=True
@@ -188,6 +224,14 @@ class Connections:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+def _silent(server: str, kinds: Sequence[str] = ()) -> UnreachableError:
+    return UnreachableError(
+        f"Nothing that runs models answers at {server}.",
+        server=server,
+        hint=f"Is it running? If it is, say of what kind: --provider {', '.join(kinds)}.",
+    )
 
 
 def was_closed() -> UsageError:

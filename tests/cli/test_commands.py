@@ -70,7 +70,7 @@ def test_provider_and_server_limit_every_command_alike(lmstrix: Run) -> None:
         assert (after.returncode, before.returncode) == (3, 3), command
         assert after.stderr == before.stderr
     nobody = lmstrix("scan", *address)
-    assert nobody.returncode == 3
+    assert nobody.returncode == 4
     assert "http://127.0.0.1:9" in nobody.stderr
 
 

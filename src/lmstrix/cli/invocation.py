@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lmstrix.async_client import AsyncLMStrix
     from lmstrix.cli.terminal import Terminal
-    from lmstrix.config import Effective, Places
+    from lmstrix.config import Effective, Places, Settings
 
 T = TypeVar("T")
 
@@ -82,10 +82,25 @@ class Invocation:
             profile=self.profile,
             config_file=None if self.config is None else Path(self.config),
         )
+        self._check_server(effective.settings)
         self.terminal.apply(effective.settings)
         for note in effective.notes:
             self.terminal.note(f"note: {note}")
         return effective
+
+    def _check_server(self, settings: Settings) -> None:
+        """Raise `NotFoundError` where `--server` is neither an address nor a name that is set."""
+        address = settings.server_address(self.server)
+        if address is not None and "://" not in address and address != "embedded":
+            from lmstrix.errors import NotFoundError  # not for --help
+
+            names = ", ".join(sorted(settings.servers))
+            raise NotFoundError(
+                f"There is no server named {self.server!r}.",
+                hint=f"Give its address, or one of these names: {names}."
+                if names
+                else "Give its address: --server http://127.0.0.1:1234.",
+            )
 
     def client(self, overrides: Mapping[str, object] | None = None) -> AsyncLMStrix:
         """The façade with the settings of this call."""

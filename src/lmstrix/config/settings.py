@@ -11,6 +11,7 @@ from msgspec import Meta
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", re.IGNORECASE)
 _POWERS = "kmgt"
+_HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-f:]+\]):\d{1,5}(/|$)", re.IGNORECASE)
 
 # The descriptions are what an error says was expected.
 _Flag = Annotated[bool, Meta(description="true or false")]
@@ -102,11 +103,16 @@ class Settings(_Section, frozen=True, kw_only=True):
     emoji: _Flag | None = None
 
     def server_address(self, server: str | None) -> str | None:
-        """The address of a server that is named by its name here or by an address."""
+        """The address of a server that is named by its name here or by an address.
+
+        `host:1234` is an address, too. What is neither is returned as it is.
+        """
         if server is None:
             return None
         if (named := self.servers.get(server)) is not None:
             return named.root
+        if _HOST_AND_PORT.match(server):
+            server = f"http://{server}"
         return server_root(server) if "://" in server else server
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from importlib.metadata import EntryPoint
 
     from lmstrix.config import Places, Settings
@@ -73,6 +74,11 @@ class Kinds:
                 return configured
         return kind.at(server, self._settings, self._places)
 
+    def preference(self, name: str) -> int:
+        """How much that kind is preferred to others for the same server; -1 where it is gone."""
+        kind = self._kind(name) if name in self._plugins else None
+        return -1 if kind is None else kind.preference
+
     async def discover(self) -> list[Provider]:
         """Providers for servers that answer at the usual places, and what unnamed ones are."""
         kinds = {name: kind for name in self._plugins if (kind := self._kind(name)) is not None}
@@ -108,15 +114,23 @@ class Kinds:
         )
 
 
-def preferred(providers: Iterable[Provider], *, name: str | None = None) -> list[Provider]:
-    """One provider per server: the one called `name`, else that of the highest preference."""
+def preferred(
+    providers: Iterable[Provider],
+    *,
+    name: str | None = None,
+    named: Mapping[str, str] = MappingProxyType({}),
+) -> list[Provider]:
+    """One provider per server: the one called `name`, else that of the highest preference.
+
+    `named` are providers that the settings name for a server, by address; they come between.
+    """
+
+    def rank(one: Provider) -> tuple[bool, bool, int]:
+        return (one.name == name, named.get(one.server) == one.name, one.preference)
+
     best: dict[str, Provider] = {}
     for one in providers:
         known = best.get(one.server)
-        if known is None or _rank(one, name) > _rank(known, name):
+        if known is None or rank(one) > rank(known):
             best[one.server] = one
     return list(best.values())
-
-
-def _rank(provider: Provider, name: str | None) -> tuple[bool, int]:
-    return (provider.name == name, provider.preference)

@@ -52,6 +52,7 @@ def command(invocation: Invocation, /, **given: Any) -> None:
     from lmstrix.registry.listing import render
     from lmstrix.registry.sorting import parse_sort
     from lmstrix.store import Store
+    from lmstrix.views import one_view_each
 
     terminal = invocation.terminal
     pieces = [piece for piece in (given["chosen"], given["chosen_too"]) if piece]
@@ -60,13 +61,22 @@ def command(invocation: Invocation, /, **given: Any) -> None:
     settings = invocation.settings().settings
     server = settings.server_address(settings.server)
     with Store.open(invocation.places.database) as store:
-        found = [
+        there = [
             entry
             for entry in store.entries()
-            if wanted.matches(entry)
-            and matches_keywords(entry, words)
-            and is_at(entry, provider=settings.provider, server=server)
+            if is_at(entry, provider=settings.provider, server=server)
         ]
+
+    def preference(name: str) -> int:
+        from lmstrix.providers.found import Kinds  # only where a server has two views
+
+        return Kinds(settings, invocation.places).preference(name)
+
+    found = [
+        entry
+        for entry in one_view_each(there, settings, preference)
+        if wanted.matches(entry) and matches_keywords(entry, words)
+    ]
     lines = render(
         sort_entries(found, given["sort"], reverse=given["reverse"]),
         show=given["show"],

@@ -34,7 +34,10 @@ def command(invocation: Invocation, form: str) -> None:
 
 async def _instances(invocation: Invocation) -> list[Instance]:
     async with invocation.client() as client:
-        return await client.instances()
+        found = await client.instances()
+        for problem in client.problems:
+            invocation.terminal.note(f"note: {problem}")
+        return found
 
 
 def _left_s(instance: Instance, now: float) -> float | None:
