@@ -26,6 +26,8 @@ Each says what happened, why, and what to do next, and carries what it is about 
     │   └── EngineDiedError                    the engine process ended by itself
     ├── ProtocolError                          a server sent what cannot be understood
     └── UnsupportedError                       this provider cannot do that
+
+`lmstrix.lmstudio.errors` adds those of LM Studio's SDK, by its names.
 """
 
 from __future__ import annotations
