@@ -53,7 +53,7 @@ const add = tool({
   parameters: { a: z.number(), b: z.number() },
   implementation: ({ a, b }) => {
     calls.push([a, b]);
-    return a + b;
+    return 42; // whatever numbers the model wrote
   },
 });
 const said = [];
