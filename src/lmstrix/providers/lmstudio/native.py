@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
@@ -22,11 +21,8 @@ from lmstrix.hops import hop_fields
 from lmstrix.lmstudio.async_client import AsyncClient
 from lmstrix.lmstudio.errors import (
     LMStudioChannelClosedError,
-    LMStudioClientError,
-    LMStudioModelNotFoundError,
     LMStudioServerError,
     LMStudioTimeoutError,
-    LMStudioWebsocketError,
 )
 from lmstrix.lmstudio.loading import Loading
 from lmstrix.lmstudio.timeouts import Timeouts
@@ -39,18 +35,19 @@ from lmstrix.providers import Capabilities
 from lmstrix.providers.base import BaseProvider
 from lmstrix.providers.http import HttpServer
 from lmstrix.providers.identify import configured, look_for
-from lmstrix.providers.lmstudio import asking, describing
+from lmstrix.providers.lmstudio import asking, describing, pictures
 from lmstrix.providers.lmstudio.answering import Answer
+from lmstrix.providers.lmstudio.translating import translated
 from lmstrix.types import Listing, MemoryUse, ModelType, Phase, Progress, WireRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from lmstrix.config import Places, Settings
     from lmstrix.lmstudio.async_models import AsyncModelSession
     from lmstrix.protocol.lmstudio.models import ModelInfo, ModelInstanceInfo
     from lmstrix.types import (
-        Image,
         Instance,
         LoadConfig,
         Model,
@@ -281,7 +278,7 @@ class LMStudioNativeProvider(BaseProvider):
         answer = Answer(instance)
         try:
             with self._told(answer):
-                uploaded = await self._upload(request)
+                uploaded = await pictures.upload(self._client, request)
                 sent = self._encode(instance, request, uploaded)
                 async with self._channel(sent, answer) as (socket, inbox):
                     while not answer.done:
@@ -303,11 +300,7 @@ class LMStudioNativeProvider(BaseProvider):
 
         Pictures have the name here that their content gives them; the server gives them another.
         """
-        named = {
-            _digest(image): _handle(image, f"sha256:{_digest(image)}")
-            for message in request.messages
-            for image in message.images
-        }
+        named = pictures.named(request)
         return WireRequest(
             method="predict", path="/llm", body=self._encode(instance, request, named)
         )
@@ -320,7 +313,9 @@ class LMStudioNativeProvider(BaseProvider):
         tools = asking.tool_definitions(request.tools)
         parameter = parameters.ApplyPromptTemplateParameter(
             specifier=asking.specifier(instance.id),
-            history=asking.history(request, pictures=lambda image: _handle(image, "picture")),
+            history=asking.history(
+                request, pictures=lambda image: pictures.handle(image, "picture")
+            ),
             prediction_config_stack=ConfigStack(layers=[]),
             opts=LlmApplyPromptTemplateOpts(tool_definitions=tools or None),
         )
@@ -462,17 +457,9 @@ class LMStudioNativeProvider(BaseProvider):
         self, instance: Instance, request: Request, uploaded: Mapping[str, FileHandle]
     ) -> bytes:
         asked = asking.predict_request(
-            instance.id, request, pictures=lambda image: uploaded[_digest(image)]
+            instance.id, request, pictures=lambda image: uploaded[pictures.digest(image)]
         )
         return _encode(asked)
-
-    async def _upload(self, request: Request) -> dict[str, FileHandle]:
-        images = {_digest(image): image for message in request.messages for image in message.images}
-        files = self._client.files
-        handles = await asyncio.gather(
-            *(files.prepare_image(image.data, _name(image)) for image in images.values())
-        )
-        return dict(zip(images, handles, strict=True))
 
     @asynccontextmanager
     async def _channel(self, sent: bytes, answer: Answer) -> AsyncGenerator[Any, None]:
@@ -486,43 +473,8 @@ class LMStudioNativeProvider(BaseProvider):
                 socket.send(inbox, parameters.CANCEL)
             socket.release(inbox)
 
-    @contextmanager
-    def _told(self, answer: Answer | None = None) -> Generator[None, None, None]:
-        """Within the block, what the client raises becomes what providers raise."""
-        try:
-            yield
-        except LMStudioModelNotFoundError as problem:
-            raise NotFoundError(problem.message, hint="See what is loaded: lmstrix ps") from None
-        except (LMStudioWebsocketError, LMStudioTimeoutError) as problem:
-            raise UnreachableError(problem.message, server=self.server, hint=problem.hint) from None
-        except LMStudioServerError as problem:
-            told = problem.server_error
-            if problem.message.startswith("Authentication failed"):
-                raise UnreachableError(
-                    f"The server {self.server} lets nobody in without the right token: "
-                    f"{problem.message}",
-                    server=self.server,
-                    hint="Name the variable that holds it: servers.NAME.token_env in the settings.",
-                ) from None
-            if answer is not None and told is not None:
-                answer.fail(told)
-            raise GenerationError(problem.message) from None
-        except LMStudioClientError as problem:
-            raise GenerationError(problem.message, hint=problem.hint) from None
-
-
-def _digest(image: Image) -> str:
-    return hashlib.sha256(image.data).hexdigest()
-
-
-def _name(image: Image) -> str:
-    return f"picture.{image.media_type.rpartition('/')[2]}"
-
-
-def _handle(image: Image, identifier: str) -> FileHandle:
-    return FileHandle(
-        name=_name(image), identifier=identifier, size_bytes=len(image.data), file_type="image"
-    )
+    def _told(self, answer: Answer | None = None) -> AbstractContextManager[None]:
+        return translated(self.server, answer)
 
 
 def _is_memory(message: str) -> bool:
