@@ -4,9 +4,9 @@
 
 The import is changed from `lmstudio` to `lmstrix.lmstudio`, and so are the names in `_PUBLIC`,
 which are private there. Tests are copied into a folder of this run; one that looks inside the SDK
-is left out, with what it looks at as the reason. The server is the gateway that `conformance` starts,
-on the same fixed ports. With `--write` the results go into docs/compatibility.md, where that page
-has its marks for them.
+is left out, with what it looks at as the reason. The server is the gateway that `conformance`
+starts, on the same fixed ports. With `--write` the results go into docs/compatibility.md, where
+that page has its marks for them.
 """
 
 from __future__ import annotations
