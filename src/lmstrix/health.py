@@ -67,6 +67,10 @@ async def check_health(
         *_residents(places),
     ):
         yield finding
+    from lmstrix.server_health import check_servers  # noqa: PLC0415  # it has its findings from here
+
+    async for finding in check_servers(places, settings):
+        yield finding
     if settings.embedded.enabled:
         yield await _engine(places, settings)
 

@@ -25,14 +25,16 @@ _COLORS = {"ok": "green", "warning": "yellow", "failure": "red"}
 @format_option()
 @pass_invocation
 def command(invocation: Invocation, *, fix: bool, form: str) -> int:
-    """Check settings, folders, store, memory, engine; exit 1 where something fails."""
+    """Check settings, folders, store, servers, engine; exit 1 where something fails."""
     findings = invocation.run(_examine(invocation, fix=fix, live=form == "text"))
     if form != "text":
         invocation.terminal.print(encode(findings, form))
     failures = sum(finding.state == "failure" for finding in findings)
     if form == "text":
+        warnings = sum(finding.state == "warning" for finding in findings)
+        well = f"Nothing fails; see {warnings} above." if warnings else "All is well."
         invocation.terminal.note(
-            f"{failures} of {len(findings)} checks failed." if failures else "All is well."
+            f"{failures} of {len(findings)} checks failed." if failures else well
         )
     return 1 if failures else 0
 

@@ -34,14 +34,15 @@ def translated(server: str, answer: Answer | None = None) -> Generator[None, Non
     except (LMStudioWebsocketError, LMStudioTimeoutError) as problem:
         raise UnreachableError(problem.message, server=server, hint=problem.hint) from None
     except LMStudioServerError as problem:
+        message = " ".join(problem.message.split())  # it comes laid out in lines
         if problem.message.startswith("Authentication failed"):
             raise UnreachableError(
-                f"The server {server} lets nobody in without the right token: {problem.message}",
+                f"The server {server} lets nobody in without the right token: {message}",
                 server=server,
                 hint="Name the variable that holds it: servers.NAME.token_env in the settings.",
             ) from None
         if answer is not None and problem.server_error is not None:
             answer.fail(problem.server_error)
-        raise GenerationError(problem.message) from None
+        raise GenerationError(message) from None
     except LMStudioClientError as problem:
         raise GenerationError(problem.message, hint=problem.hint) from None
