@@ -20,7 +20,7 @@ class Liar:
     """Tells `tells_tokens` of context. Every other limit is in tokens of a prompt.
 
     The model finds the fact that is asked for in what it sees of the prompt. `mute` never says
-    anything.
+    anything; without a template only texts are gone on with.
     """
 
     tells_tokens: int | None = 2048
@@ -30,6 +30,7 @@ class Liar:
     hangs_above: int = 10**9
     dies_above: int = 10**9
     mute: bool = False
+    has_template: bool = True
     server: Scripted | None = None
     asked: list[int] = field(default_factory=list)
     kind: ClassVar[str]
@@ -78,6 +79,9 @@ class OpenAILiar(Liar):
             await wire.json({"data": [{"id": MODEL, **told}]})
         elif asked.method == "GET":
             await wire.json({"error": "unknown"}, 404)
+        elif asked.path == "/v1/chat/completions" and not self.has_template:
+            said = "default chat template is no longer allowed, so you must provide a chat template"
+            await wire.json({"error": {"message": said}}, 400)
         else:
             body = asked.json
             text = body.get("prompt") or body["messages"][-1]["content"]
