@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lmstrix.config import Settings
+from lmstrix.context.evidence import LENGTH_STEP
 from lmstrix.context.options import Stage, TestEvent, TestOptions
 from lmstrix.context.runner import test_model as run_test
 from lmstrix.errors import OutOfMemoryError
@@ -20,7 +24,6 @@ from lmstrix.types import LoadConfig, Model
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from lmstrix.config import Places
     from lmstrix.store import Store
@@ -32,6 +35,7 @@ TOOL = """
 import asyncio, sys
 from pathlib import Path
 from lmstrix.config import Places, Settings
+from lmstrix.context.evidence import LENGTH_STEP
 from lmstrix.context.options import Stage, TestOptions
 from lmstrix.context.runner import test_model
 from lmstrix.gguf import describe
@@ -98,6 +102,42 @@ async def test_the_shipped_chat_model_loads_and_processes_all_that_it_declares(
     assert result.tokens_per_s > 0
     assert result.key.template
     assert not await provider.list_instances()
+
+
+def limit_by_the_page(name: str, page: str) -> float:
+    """Where the table of a shipped model, made without this search, falls below 0.85 of its base.
+
+    Between two lengths of the table it is read off the straight line over the logarithm.
+    """
+    section = re.split(r"^## ", page, flags=re.MULTILINE)
+    (own,) = (part for part in section if part.startswith(f"{name}\n"))
+    table = own[own.index("| tokens |") :].split("\n\n")[0].splitlines()[2:]
+    scores = {}
+    for row in table:
+        tokens, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        counts = [tuple(map(int, cell.split("/"))) for cell in cells]
+        scores[int(tokens)] = sum(right for right, _ in counts) / sum(asked for _, asked in counts)
+    base = [score for tokens, score in scores.items() if tokens <= 1024]
+    wanted = 0.85 * sum(base) / len(base)
+    for (short, held), (long, lost) in itertools.pairwise(sorted(scores.items())):
+        if lost < wanted:
+            return short * (long / short) ** ((held - wanted) / (held - lost))
+    return 8192.0
+
+
+@pytest.mark.parametrize("name", ["tiny-chat", "tiny-chat-overclaimed"])
+async def test_the_effective_limit_of_a_shipped_model_is_that_of_its_page_within_a_step(
+    run: Any, model: Any, name: str
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    true = limit_by_the_page(name, page)
+    limit = (await run(model(name))).effective
+    assert limit.verdict is Verdict.FOUND
+    assert true / LENGTH_STEP <= limit.tokens <= true * LENGTH_STEP
+    if true == 8192:
+        assert limit.tokens == 8192
+    else:
+        assert limit.below_tokens <= limit.tokens * LENGTH_STEP * 1.01
 
 
 async def test_the_shipped_embedding_model_takes_a_text_that_fills_it(run: Any, model: Any) -> None:

@@ -38,11 +38,12 @@ CONFIDENCE = "95 %"  # of the interval, as stated
 QUESTIONS = 10  # of each family: reading a haystack costs as much as some forty answers
 QUESTION_TOKENS = 200  # an answer takes about as long as reading so many
 MOST_TOGETHER = 20
-SCREENING = 16  # questions of each family at base, before it is judged
+SCREENING = 10  # questions of each family at base, before it is judged
 LEAST_BASE = 60  # questions: short prompts are cheap, and every verdict rests on the base
-MOST_QUESTIONS = 2400  # in all; what is undecided then stays undecided
+MOST_QUESTIONS = 3000  # in all; what is undecided then stays undecided
 MOST_AT_CEILING = 160  # questions there, once the limit is known to be less than a step away
-ABLE = 0.25  # a family counts when the base is this far above chance
+ABLE = 0.4  # a family counts when the base is this far above chance
+ABSOLUTE = 0.856  # RULER's threshold, what Llama-2-7B scores at 4 K (arXiv 2404.06654)
 QUESTIONS_PER_STREAK = 250  # the more is known, the less one haystack changes what to ask next
 CANDIDATES = 14  # lengths that are weighed against each other
 Z_AGAINST = 3.3  # a length's own answers speak clearly against what the others make of it
@@ -90,14 +91,16 @@ class Ask:
 
 
 class Bracket(NamedTuple):
-    """The longest tested length that holds, and the shortest that is known to fail.
+    """The longest tested length that holds, and the shortest tested that fails.
 
-    `clear_cell` is the longest that would hold, tested or not, as a place in the grid.
+    `clear_cell` is the longest that would hold and `lost_cell` the shortest that would fail,
+    tested or not, as places in the grid.
     """
 
     holds: int
-    clear_cell: int
     fails: int | None
+    clear_cell: int = 0
+    lost_cell: int | None = None
 
 
 @dataclass
@@ -170,12 +173,22 @@ class EffectiveSearch:
         if len(self.base.samples) < LEAST_BASE:
             return self._ask(self.base_tokens, self._next_group(self.base_tokens))
         asked = sum(map(len, self._able_scores.values()))
-        if self._settled or asked >= self.most_questions:
+        if self._settled:
             return None
+        if asked >= self.most_questions:
+            return self._last_look(asked)
         length, times = self._streak
         if times > asked // QUESTIONS_PER_STREAK:
             length = self._grid.tokens[self._next_cell()]
         return self._ask(length, self._next_group(length))
+
+    def _last_look(self, asked: int) -> Ask | None:
+        """At the end of the questions, the longest length that would hold is tested once."""
+        clear = self._bracket.clear_cell
+        if clear <= self._grid.cell(self._bracket.holds) or asked > self.most_questions + 60:
+            return None
+        length = self._grid.tokens[clear]
+        return None if length in self._able_scores else self._ask(length, self._next_group(length))
 
     def _ask(self, length: int, group: tuple[str, ...]) -> Ask:
         return Ask(length, group, min(MOST_TOGETHER, self.questions * len(group)))
@@ -200,6 +213,7 @@ class EffectiveSearch:
         evidence += [self._sentence(length) for length in sorted(self._able_scores)[1:]]
         if dropped:
             evidence.append(f"Left out, for the model cannot do it at base: {', '.join(dropped)}.")
+        evidence.append(self._absolute(dropped))
         return Limit(
             verdict=Verdict.FOUND if self._settled else Verdict.AT_LEAST,
             tokens=self._bracket.holds,
@@ -310,20 +324,20 @@ class EffectiveSearch:
     def _bracket(self) -> Bracket:
         grid, weights = self._grid, self._weights
         if weights is None:
-            return Bracket(self.base_tokens, 0, None)
+            return Bracket(self.base_tokens, None)
         reaches = weights.reaches()
         clear = max(cell for cell, chance in enumerate(reaches) if chance >= 1 - RISK)
         if reaches[-1] >= 1 - CEILING_RISK:
             clear = grid.cells
-        lost = [grid.tokens[cell] for cell, chance in enumerate(reaches) if chance <= RISK]
-        lost += [length for length in self._able_scores if self._fails_alone(length)]
-        fails = min(lost, default=None)
-        tested = [
+        lost = next((cell for cell, chance in enumerate(reaches) if chance <= RISK), None)
+        fails = [
             length
             for length in self._able_scores
-            if grid.cell(length) <= clear and (fails is None or length < fails)
+            if (lost is not None and grid.cell(length) >= lost) or self._fails_alone(length)
         ]
-        return Bracket(max(tested, default=self.base_tokens), clear, fails)
+        first = min(fails, default=self.ceiling_tokens + 1)
+        tested = [n for n in self._able_scores if grid.cell(n) <= clear and n < first]
+        return Bracket(max(tested, default=self.base_tokens), min(fails, default=None), clear, lost)
 
     def _fails_alone(self, length: int) -> bool:
         """Whether a length's own answers show that it fails, whatever the others say."""
@@ -336,7 +350,7 @@ class EffectiveSearch:
     @property
     def _settled(self) -> bool:
         """Whether the limit is known to a step."""
-        holds, _, fails = self._bracket
+        holds, fails, _, _ = self._bracket
         if holds == self.ceiling_tokens:
             return True
         if fails is not None:
@@ -350,11 +364,14 @@ class EffectiveSearch:
         """The length that tells most about the limit for what it costs."""
         grid, weights = self._grid, self._weights
         assert weights is not None
-        holds, clear, fails = self._bracket
+        holds, fails, clear, lost = self._bracket
         end = grid.cells
-        known = fails is not None and _near(grid.tokens[clear], fails)
-        if known and fails is not None and grid.cell(holds) < clear < grid.cell(fails):
-            return clear
+        if lost is not None and _near(grid.tokens[clear], grid.tokens[lost]):
+            # All is known but for a look at the two lengths themselves.
+            if grid.cell(holds) < clear and (fails is None or clear < grid.cell(fails)):
+                return clear
+            if fails is None or lost < grid.cell(fails):
+                return lost
         reaches = weights.reaches()
         first = max(cell for cell, chance in enumerate(reaches) if chance >= 0.995)
         last = next((cell for cell, chance in enumerate(reaches) if chance <= 0.005), end)
@@ -391,7 +408,7 @@ class EffectiveSearch:
 
     @property
     def _statement(self) -> str:
-        holds, _, fails = self._bracket
+        holds, fails, _, _ = self._bracket
         if fails is not None:
             return (
                 f"Answers stay right up to a length between {holds:,} and {fails:,} tokens, "
@@ -401,9 +418,25 @@ class EffectiveSearch:
             return f"Answers stay right up to {holds:,} tokens, the longest prompt there is."
         return f"Answers stay right up to {holds:,} tokens or more."
 
+    def _absolute(self, dropped: list[str]) -> str:
+        """How far a fixed part of the whole task set is right, whatever the base is."""
+        if dropped:
+            return "No absolute, RULER-style length: that takes the whole task set."
+        length = 0
+        for tokens in sorted(self._able_scores):
+            by_family = self.evidence(tokens).by_family()
+            if sum(by_family.values()) < ABSOLUTE * len(by_family):
+                break
+            length = tokens
+        if not length:
+            return f"RULER-style, {ABSOLUTE:.1%} of the whole task set is right at no length."
+        return (
+            f"RULER-style, {ABSOLUTE:.1%} of the whole task set is right up to {length:,} tokens."
+        )
+
     def _sentence(self, length: int) -> str:
         known = self.evidence(length)
-        holds, _, fails = self._bracket
+        holds, fails, _, _ = self._bracket
         says = "holds" if length <= holds else "is undecided"
         if fails is not None and length >= fails:
             says = "fails"

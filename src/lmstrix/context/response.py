@@ -73,10 +73,12 @@ class Shape(NamedTuple):
         floor, decline = self.floor, self.decline / limit
         left = (KEPT / (1 - self.decline) - floor) / (1 - floor)
         slope = max(self.slope, (math.log(1 / left) + 0.2) / limit)
-        scale = (1 - left) / (left * _exp(slope * limit) - 1)
-        top = (1 - floor) * (1 + scale)
+        # 1 / (1 + odds(0)) is what the curve itself has at the base; all is relative to that.
+        odds = (1 - left) / (left - math.exp(-slope * limit))
+        top = (1 - floor) * (1 + odds * math.exp(-slope * limit))
         return lambda length: (
-            max(0.0, 1 - decline * length) * (floor + top / (1 + scale * _exp(slope * length)))
+            max(0.0, 1 - decline * length)
+            * (floor + top / (1 + odds * math.exp(min(600.0, slope * (length - limit)))))
         )
 
 
@@ -296,10 +298,6 @@ class Weights:
 
 def _never(_: float) -> float:
     return 1.0
-
-
-def _exp(value: float) -> float:
-    return math.exp(min(600.0, value))
 
 
 def _log_chance(right: float, asked: float, permille: int) -> float:
