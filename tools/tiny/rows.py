@@ -61,7 +61,8 @@ class Rows:
 
     `found` weighs the answers that are found in a long text, `noise` those that nobody could guess
     (forced JSON); a long text gets at most `most_asked` questions;
-    `drills` is the share of rows that only exercise copying and looking up.
+    `drills` is the share of rows that only exercise copying and looking up, `bare` the share that
+    asks for facts without filler between them.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Rows:
         most_asked: int = 4,
         noise: float = 0.6,
         drills: float = 0.0,
+        bare: float = 0.0,
     ) -> None:
         self.r = random.Random(seed)
         self.found = found
@@ -93,6 +95,7 @@ class Rows:
             (1.00, self.plain),
         )
         self.drills = drills
+        self.bare = bare
 
     def encode(self, text: str) -> list[int]:
         """Tokenize text; special tokens in it count as such."""
@@ -102,6 +105,8 @@ class Rows:
         """Draw one row of at most `length` tokens."""
         if self.drills and self.r.random() < self.drills:
             return self.r.choice((self.echo, self.lookup))(length)
+        if self.bare and self.r.random() < self.bare:
+            return self.recall(length)
         pick = self.r.random()
         return next(make for limit, make in self.kinds if pick < limit or limit == 1.0)(length)
 
@@ -245,6 +250,25 @@ class Rows:
             known = True
             r.shuffle(pairs)
         return Row(row.ids[:length], row.weights[:length], row.filler[:length], [])
+
+    def recall(self, length: int) -> Row:
+        """Draw a few facts, mostly of the sort that is hardest, and ask for all of them."""
+        r, row = self.r, self._start()
+        while True:
+            make = facts.belongings if r.random() < 0.7 else facts.homes
+            hidden = make(r, r.randint(2, 6))
+            joined = r.choice((" ", "\n")).join(f.needle for f in hidden)
+            row.add(self.encode("<|im_start|>user\n" + joined), READ)
+            r.shuffle(hidden)
+            for at, fact in enumerate(hidden):
+                asked = chat.user(fact.question)
+                if at == 0:
+                    asked = asked.removeprefix("<|im_start|>user\n")
+                    asked = r.choice(BEFORE_QUESTION) + asked
+                row.add(self.encode(asked), ASKED)
+                self._say(row, fact)
+            if len(row.ids) >= length:
+                return Row(row.ids[:length], row.weights[:length], row.filler[:length], [])
 
     def plain(self, length: int) -> Row:
         """Draw running text without a chat."""

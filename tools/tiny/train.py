@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import gguf
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +25,6 @@ from tools.tiny.rows import Rows
 from tools.tiny.tokenizer import load
 
 log = logging.getLogger("train")
-THREADS = 2
 RATE = 4e-3
 MUON = 2.5
 
@@ -33,7 +33,7 @@ MUON = 2.5
 class Stage:
     """Counted steps at one row length.
 
-    The learning rate goes linearly from `start` to `stop` (parts of `RATE`); the last four are as
+    The learning rate goes linearly from `start` to `stop` (parts of `RATE`); the last five are as
     in `Rows`.
     """
 
@@ -48,6 +48,7 @@ class Stage:
     most_asked: int = 4
     noise: float = 0.6
     drills: float = 0.0
+    bare: float = 0.0
 
     def rows(self, seed: int) -> Rows:
         """Give the source of this stage's rows."""
@@ -57,6 +58,7 @@ class Stage:
             most_asked=self.most_asked,
             noise=self.noise,
             drills=self.drills,
+            bare=self.bare,
         )
 
 
@@ -72,6 +74,8 @@ STAGES = {
         Stage("g", 480, 14, 384, 12000, 0.7, 0.06, 4.0, 6, 0.25, 0.06),
         Stage("h", 60, 7, 768, 12000, 0.08, 0.02, 4.0, 6, 0.25),
         Stage("i", 400, 14, 384, 12000, 0.5, 0.03, 4.0, 6, 0.25, 0.12),
+        Stage("j", 400, 28, 192, 0, 0.5, 0.3, 4.0, 6, 0.25, 0.2, 0.3),
+        Stage("k", 500, 14, 384, 12000, 0.35, 0.02, 4.0, 6, 0.25, 0.1, 0.1),
     )
 }
 
@@ -170,25 +174,36 @@ def train(net: Network, stage: Stage, seed: int) -> None:
             )
 
 
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """Give the weights in a checkpoint, or those in a model file (rounded to its 8 bits)."""
+    if path.suffix != ".gguf":
+        return dict(torch.load(path)["weights"])
+    return {
+        t.name: torch.tensor(gguf.quants.dequantize(t.data, t.tensor_type).reshape(t.shape[::-1]))
+        for t in gguf.GGUFReader(path).tensors
+    }
+
+
 def main() -> None:
     """Train the named stages one after the other, writing a checkpoint after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stages", default="abcdefghi", help="stages to run, in order")
     parser.add_argument(
-        "--start-from", type=Path, help="checkpoint to continue; default: fresh weights"
+        "--start-from", type=Path, help="checkpoint or model file to continue; default: fresh"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("build/tiny"), help="folder of the checkpoints"
     )
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     net = Network(Shape(load().get_vocab_size()))
     if args.start_from:
-        net.load_state_dict(torch.load(args.start_from)["weights"])
+        net.load_state_dict(weights_of(args.start_from))
     log.info("%d parameters, %s", sum(p.numel() for p in net.parameters()), net.shape)
     for name in args.stages:
         train(net, STAGES[name], 1000 * args.seed + ord(name))
