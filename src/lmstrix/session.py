@@ -6,16 +6,14 @@ import asyncio
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from lmstrix.claims import Claims
 from lmstrix.counting import count_by_asking
-from lmstrix.errors import ContextOverflowError, NotFoundError, StalledError, UnsupportedError
+from lmstrix.errors import NotFoundError, StalledError, UnsupportedError
 from lmstrix.stall import StallClock
-from lmstrix.types import Message, Overflow, Phase, Progress, Request, Role
+from lmstrix.types import Overflow, Phase, Progress, Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from lmstrix.config import Timeouts
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
 
 # What an instance is called that a context test loaded for itself. No question may disturb it.
 TEST_INSTANCE_PREFIX = "lmstrix-test"
-_CUT_MARK = "\n[…]\n"
-_HALF_LETTER = "\ufffd"  # what a cut within a letter leaves of it
-_PROMPT_SLACK_TOKENS = 16  # tokenizing a piece alone can differ from tokenizing it in place
 
 
 class _Watchdog:
@@ -109,6 +104,7 @@ class Session:
         async with AsyncExitStack() as held:
             instance = await self._join(model, suits, claims, held)
             if instance is None:
+                await self._check_loading(model)
                 instance = await self._replace(
                     model,
                     config,
@@ -119,6 +115,23 @@ class Session:
                     on_progress=on_progress,
                 )
             yield instance
+
+    async def _check_loading(self, model: Model) -> None:
+        """Refuse to load where the server alone decides what is loaded, and how."""
+        provider = self.provider
+        if provider.capabilities.supports_load:
+            return
+        place = f"The server {provider.server}"
+        if not (served := await self._loaded(model)):
+            raise NotFoundError(
+                f"{place} does not serve {model.key} any more.", hint="Look again: lmstrix scan"
+            )
+        held = served[0].context_tokens
+        with_context = f", with a context of {held:,}" if held is not None else ""
+        raise UnsupportedError(
+            f"{place} serves {model.key} as it is{with_context}: it loads nothing on request.",
+            hint="Leave out --in-ctx, --reload and the settings of the load.",
+        )
 
     @asynccontextmanager
     async def join(
@@ -308,83 +321,11 @@ class Session:
     ) -> tuple[Request, str]:
         """Cut the prompt until it fits, and say in a sentence what was cut.
 
-        `MIDDLE` takes from the middle of the longest text; `ROLLING` drops the oldest questions
-        with their answers, never the system prompt, then the beginning of the last one. A
-        quarter of the context, at most 512 tokens, is kept free for the answer (all of
-        `max_tokens` when that is less).
-        Raises `ContextOverflowError` when even that does not help.
+        As `lmstrix.shortening.shorten`. Raises `ContextOverflowError` when even that does not help.
         """
-        context = context_of(instance)
-        reserve = min(context // 4, 512, request.sampling.max_tokens or 512)
-        before = count = await self.count_prompt(instance, request)
-        if overflow is Overflow.ROLLING and count > context - reserve:
-            request = await self._drop_oldest(instance, request, context - reserve)
-            count = await self.count_prompt(instance, request)
-        while count > context - reserve:
-            excess = count - (context - reserve) + _PROMPT_SLACK_TOKENS
-            shorter = (
-                await self._cut_middle(instance, request, excess)
-                if overflow is Overflow.MIDDLE
-                else await self._cut_beginning(instance, request, excess)
-            )
-            left = count if shorter is None else await self.count_prompt(instance, shorter)
-            if shorter is None or left >= count:
-                raise ContextOverflowError(
-                    f"The prompt has {before:,} tokens, the instance holds {context:,}, and "
-                    f"what may be cut ({overflow}) is not enough.",
-                    prompt_tokens=before,
-                    context_tokens=context,
-                    hint="Load a larger context with --in_ctx.",
-                )
-            request, count = shorter, left
-        where = "the middle" if overflow is Overflow.MIDDLE else "the beginning"
-        return request, f"Cut {before - count:,} of {before:,} prompt tokens from {where}."
+        from lmstrix.shortening import shorten  # noqa: PLC0415  # few prompts are too long
 
-    async def _cut_middle(
-        self, instance: Instance, request: Request, excess: int
-    ) -> Request | None:
-        texts = _texts(request)
-        longest = max(range(len(texts)), key=lambda i: len(texts[i]))
-        tokens = await self.provider.tokenize(instance, texts[longest])
-        keep = len(tokens) - excess - _PROMPT_SLACK_TOKENS
-        if keep <= 0:
-            return None
-        head = await self.provider.detokenize(instance, tokens[: (keep + 1) // 2])
-        tail = await self.provider.detokenize(instance, tokens[len(tokens) - keep // 2 :])
-        text = head.rstrip(_HALF_LETTER) + _CUT_MARK + tail.lstrip(_HALF_LETTER)
-        return _with_text(request, longest, text)
-
-    async def _drop_oldest(self, instance: Instance, request: Request, most: int) -> Request:
-        """The conversation from the earliest question on with which it has `most` tokens.
-
-        A chat template may insist that a question comes first. The last one always stays.
-        """
-        messages = request.messages
-        system = tuple(message for message in messages if message.role is Role.SYSTEM)
-        rest = [message for message in messages if message.role is not Role.SYSTEM]
-        starts = [at for at, message in enumerate(rest) if message.role is Role.USER]
-
-        def since(start: int) -> Request:
-            return replace(request, messages=(*system, *rest[start:]))
-
-        low, high = 0, len(starts) - 1
-        while low < high:
-            middle = (low + high) // 2
-            if await self.count_prompt(instance, since(starts[middle])) <= most:
-                high = middle
-            else:
-                low = middle + 1
-        return since(starts[low]) if starts else request
-
-    async def _cut_beginning(
-        self, instance: Instance, request: Request, excess: int
-    ) -> Request | None:
-        last = len(_texts(request)) - 1
-        tokens = await self.provider.tokenize(instance, _texts(request)[last])
-        if len(tokens) <= excess:
-            return None
-        kept = await self.provider.detokenize(instance, tokens[excess:])
-        return _with_text(request, last, kept.lstrip(_HALF_LETTER))
+        return await shorten(self, instance, request, overflow)
 
 
 def context_of(instance: Instance) -> int:
@@ -419,20 +360,6 @@ def _wait_listener(on_progress: ProgressListener | None) -> Callable[[str], None
             on_progress(Progress(phase=Phase.LOAD, note=note))
 
     return waits
-
-
-def _texts(request: Request) -> Sequence[str]:
-    if request.prompt is not None:
-        return (request.prompt,)
-    return [message.content for message in request.messages]
-
-
-def _with_text(request: Request, index: int, text: str) -> Request:
-    if request.prompt is not None:
-        return replace(request, prompt=text)
-    messages = list(request.messages)
-    messages[index] = Message(messages[index].role, text)
-    return replace(request, messages=tuple(messages))
 
 
 def _this_task() -> asyncio.Task[object]:

@@ -87,6 +87,7 @@ class AnswerPrinter:
         self._waiting: list[Fragment] = []
         self._broken: OSError | None = None
         self._headed = False
+        self._begun = False
         self._loaded = False
 
     def progress(self, progress: Progress) -> None:
@@ -135,7 +136,9 @@ class AnswerPrinter:
             if text or not calls:
                 self._end_line(text)
         else:
-            self._thoughts.write(completion.reasoning)
+            folds = self._wrap and terminal.err_live
+            thoughts = completion.reasoning
+            self._thoughts.write(wrap(thoughts, terminal.width) if folds else thoughts)
             self._thoughts.end()
             if text or not calls:
                 folds = self._wrap and terminal.out_live
@@ -175,9 +178,12 @@ class AnswerPrinter:
             if kind is FragmentKind.REASONING:
                 self._thoughts.write(text)
             elif kind is FragmentKind.TOOL_CALL:  # shown when it is whole
-                self._terminal.status("writing a tool call ...")
+                self._thoughts.end()
+                if not self._begun:  # a line that is being written is no place for it
+                    self._terminal.status("writing a tool call ...")
             elif text:
                 self._thoughts.end()
+                self._begun = True
                 self._terminal.clear_status()
                 self._terminal.out.write(text)
                 self._terminal.out.flush()
