@@ -115,6 +115,15 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
         assert memory.reserve_bytes == 40_000_000
 
 
+def test_files_that_a_container_has_merely_read_are_no_use_of_its_memory(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("400000000\n")
+    (tmp_path / "memory.current").write_text("100000000\n")
+    stat = "anon 10000000\nfile 90000000\ninactive_file 30000000\nactive_file 50000000\n"
+    (tmp_path / "memory.stat").write_text(stat)
+    groups = fitting._container_memory(tmp_path)
+    assert set(groups) <= {(400_000_000, 20_000_000)}
+
+
 def test_a_container_without_a_limit_has_none(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("1\n")

@@ -175,7 +175,10 @@ def machine_memory(
 
 
 def _container_memory(root: Path) -> list[tuple[int, int]]:
-    """Limit and use of every control group this process is in, of either version."""
+    """Limit and use of every control group this process is in, of either version.
+
+    Files that were merely read count as use there, and are given back when memory is needed.
+    """
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -198,8 +201,22 @@ def _container_memory(root: Path) -> list[tuple[int, int]]:
             except OSError:
                 continue
             if limit.strip() != "max":
-                found.append((int(limit), int(used)))
+                found.append((int(limit), max(0, int(used) - _cached_bytes(group))))
     return found
+
+
+def _cached_bytes(group: Path) -> int:
+    """What of a control group's use are files in memory.
+
+    The first version of control groups counts those of a group's children apart.
+    """
+    try:
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    counts = dict(line.split() for line in lines)
+    total = "total_" if "total_inactive_file" in counts else ""
+    return sum(int(counts.get(f"{total}{kind}_file", 0)) for kind in ("active", "inactive"))
 
 
 def _row(model: MemoryModel, memory: MemoryBudget, load: LoadConfig, ceiling: int) -> FitRow:

@@ -74,6 +74,7 @@ async def map_curve(
         limit_s=options.timeout_s or settings.test.timeout_s,
         seed=options.seed,
         folder=places.locks,
+        reserve_bytes=settings.test.reserve_bytes,
         deadline=deadline,
     )
     with testing(entry.model.key, subject(entry.model), places.locks):

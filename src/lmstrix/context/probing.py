@@ -21,6 +21,7 @@ from lmstrix.context.filled import Filled
 from lmstrix.context.filling import Filler, question_room
 from lmstrix.context.holding import Holder
 from lmstrix.context.listening import is_gone
+from lmstrix.context.pressure import guarded, is_here
 from lmstrix.context.replies import Asker
 from lmstrix.context.vectors import fill
 from lmstrix.errors import (
@@ -34,8 +35,9 @@ from lmstrix.session import Session
 from lmstrix.types import ModelType, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
+    from typing import Any
 
     from lmstrix.config import Timeouts
     from lmstrix.context.families import ProbeFamily
@@ -76,7 +78,7 @@ class Prober:
 
     `limit_s` is the longest a probe may take; where `deadline` (of `time.monotonic`) comes
     first, a probe cut off by it counts as interrupted. `on_progress` gets signs of life. `folder`
-    is that of the locks (see `Holder`).
+    is that of the locks (see `Holder`), `reserve_bytes` the memory to leave alone.
     """
 
     provider: Provider
@@ -87,6 +89,7 @@ class Prober:
     seed: int
     folder: Path
     deadline: float | None = None
+    reserve_bytes: int | None = None
     on_progress: Callable[[Progress], None] = lambda _: None
     unreachable: UnreachableError | None = None
     _holder: Holder = field(init=False)
@@ -140,11 +143,13 @@ class Prober:
         """Leave the server as it was found; returns a sentence about what could not be put back."""
         return await self._holder.finish()
 
-    async def _guarded(self, work: Awaitable[ProbeOutcome]) -> ProbeOutcome:
+    async def _guarded(self, work: Coroutine[Any, Any, ProbeOutcome]) -> ProbeOutcome:
         """What came of `work` within the time; after a failure that hurts, start afresh."""
         left_s = math.inf if self.deadline is None else self.deadline - time.monotonic()
         limit_s = max(0.01, min(self.limit_s, left_s))
         was_gone = await is_gone(self.provider.server)
+        if is_here(self.provider.server):
+            work = guarded(work, self.model, reserve_bytes=self.reserve_bytes)
         try:
             async with asyncio.timeout(limit_s):
                 outcome = await work

@@ -256,6 +256,7 @@ class _Job:
             limit_s=self.options.timeout_s or self.settings.test.timeout_s,
             seed=self.options.seed,
             folder=self.places.locks,
+            reserve_bytes=self.settings.test.reserve_bytes,
             deadline=None if budget_s is None else time.monotonic() + budget_s,
         )
 

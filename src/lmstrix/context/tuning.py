@@ -133,6 +133,7 @@ class _Tuner:
             limit_s=self._options.timeout_s or self._settings.test.timeout_s,
             seed=self._options.seed,
             folder=self._places.locks,
+            reserve_bytes=self._settings.test.reserve_bytes,
             deadline=self._deadline,
         )
         self._tell(result, tokens)
