@@ -97,8 +97,8 @@ def shared_options() -> list[click.Option]:
         ),
         SharedOption(
             ["--server"],
-            metavar="URL",
-            help="Use the server at this address.",
+            metavar="PLACE",
+            help="Use this server: its address, or its name in the settings.",
             expose_value=False,
             callback=_keep,
         ),
