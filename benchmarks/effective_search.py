@@ -150,10 +150,9 @@ def adaptive(world: World, rng: random.Random) -> Counter[str]:
         samples += len(scores)
         tokens += ask.length_tokens
     limit = search.limit
-    assert limit.tokens is not None
     told = judge(
         world,
-        limit.tokens,
+        limit.tokens or BASE_TOKENS,
         limit.below_tokens or math.inf,
         found=limit.verdict is Verdict.FOUND,
     )

@@ -262,6 +262,17 @@ def test_a_family_the_model_cannot_do_at_base_is_left_out_and_said() -> None:
     assert "No absolute" in search.limit.evidence[-1]
 
 
+def test_a_family_that_is_nearly_done_is_asked_more_before_it_is_left_out() -> None:
+    search = search_of(4096, ("keyed",), ("latent",))
+    search.record(1024, [score(1.0, 9) for _ in range(60)])
+    for cluster, right in enumerate((3, 6, 6)):
+        ask = search.next()
+        assert ask is not None
+        assert ask.families == ("latent",)
+        search.record(1024, [score(float(n < right), cluster, "latent") for n in range(10)])
+    assert search.able == ("keyed", "latent")
+
+
 def test_the_absolute_length_does_not_depend_on_the_base() -> None:
     search = search_of(8_192)
     turns = itertools.cycle([1.0, 1.0, 1.0, 1.0, 0.0])

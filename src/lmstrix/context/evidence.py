@@ -38,7 +38,9 @@ CONFIDENCE = "95 %"  # of the interval, as stated
 QUESTIONS = 10  # of each family: reading a haystack costs as much as some forty answers
 QUESTION_TOKENS = 200  # an answer takes about as long as reading so many
 MOST_TOGETHER = 20
-SCREENING = 10  # questions of each family at base, before it is judged
+SCREENING = 10  # questions of each family at base, before it is judged,
+SCREENING_UNCLEAR = 30  # where it scores nearly what it must,
+UNCLEAR = 0.15  # which is this near
 LEAST_BASE = 60  # questions: short prompts are cheap, and every verdict rests on the base
 MOST_QUESTIONS = 3000  # in all; what is undecided then stays undecided
 MOST_AT_CEILING = 160  # questions there, once the limit is known to be less than a step away
@@ -152,7 +154,7 @@ class EffectiveSearch:
             name
             for group in self.groups
             for name in group
-            if known.get(name, 0.0) >= self.chance.get(name, 0.0) + ABLE
+            if known.get(name, 0.0) >= self._bar(name)
         )
 
     @cached_property
@@ -246,9 +248,18 @@ class EffectiveSearch:
 
     @property
     def _unscreened(self) -> list[tuple[str, ...]]:
-        """The groups of whose families too little is known at base."""
-        seen = Counter(score.family for score in self._scores.get(self.base_tokens, ()))
-        return [group for group in self.groups if min(seen[name] for name in group) < SCREENING]
+        """The groups with families of which it is not clear whether the model can do them."""
+        scores = self._scores.get(self.base_tokens, ())
+        seen, means = Counter(score.family for score in scores), LengthEvidence(scores).by_family()
+
+        def unclear(name: str) -> bool:
+            near = abs(means.get(name, 0.0) - self._bar(name)) < UNCLEAR
+            return seen[name] < (SCREENING_UNCLEAR if near else SCREENING)
+
+        return [group for group in self.groups if any(map(unclear, group))]
+
+    def _bar(self, name: str) -> float:
+        return self.chance.get(name, 0.0) + ABLE
 
     @cached_property
     def _able_scores(self) -> dict[int, list[Score]]:
