@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 _BLOCK, _BLOCK_BYTES = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0]
 
 
-def make_paced(path: Path, *, source: Path, inner: int = 6144) -> Path:
+def make_paced(path: Path, *, source: Path, inner: int = 6144, certainty: float = 1.0) -> Path:
     """The llama in Q8_0 at `source` with idle units in its layers: its answers, more slowly.
 
     An idle unit's weights are zero, so it adds nothing to what passes through its layer. With the
     default a token of the shipped chat model takes some 2 ms instead of 0.3, as one of a model
-    ten times its size does, so that an answer can be interrupted.
+    ten times its size does, so that an answer can be interrupted. With a `certainty` of more
+    than 1 the likeliest token is so much likelier that a sampled answer is nearly the greedy one.
     """
     reader = gguf.GGUFReader(str(source))
     values = {key: field.contents() for key, field in reader.fields.items()}
@@ -38,6 +39,8 @@ def make_paced(path: Path, *, source: Path, inner: int = 6144) -> Path:
             data = np.pad(data, ((0, idle), (0, 0)))
         elif "ffn_down" in tensor.name:
             data = np.pad(data, ((0, 0), (0, idle // _BLOCK * _BLOCK_BYTES)))
+        elif tensor.name == "output_norm.weight":
+            data = data * np.float32(certainty)
         writer.add_tensor(tensor.name, data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -162,7 +162,8 @@ def make_models(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     for name in copied:
         shutil.copy(chat, there / name)
-    make_paced(main_model, source=chat)  # slow enough that an answer can be cancelled
+    # Slow enough that an answer can be cancelled, and sure enough not to babble by chance.
+    make_paced(main_model, source=chat, certainty=8)
     make_llama(small)
     make_llama(fetched, seed=1)
     make_embedding(vectors, context_tokens=2048, marked=True)
