@@ -19,7 +19,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from lmstrix.context.clusters import LengthEvidence, correlation, deff, wilson
-from lmstrix.context.response import KEPT, LOST, Answers, Grid, Posterior
+from lmstrix.context.response import KEPT, Answers, Grid, Posterior
+from lmstrix.context.statements import (
+    absolute,
+    base_sentence,
+    interval,
+    length_sentence,
+    nothing,
+)
 from lmstrix.results import LengthPoint, Limit, Verdict
 
 if TYPE_CHECKING:
@@ -45,7 +52,6 @@ LEAST_BASE = 60  # questions: short prompts are cheap, and every verdict rests o
 MOST_QUESTIONS = 3000  # in all; what is undecided then stays undecided
 MOST_AT_CEILING = 160  # questions there, once the limit is known to be less than a step away
 ABLE = 0.4  # a family counts when the base is this far above chance
-ABSOLUTE = 0.856  # RULER's threshold, what Llama-2-7B scores at 4 K (arXiv 2404.06654)
 QUESTIONS_PER_STREAK = 250  # the more is known, the less one haystack changes what to ask next
 CANDIDATES = 14  # lengths that are weighed against each other
 Z_AGAINST = 3.3  # a length's own answers speak clearly against what the others make of it
@@ -202,24 +208,21 @@ class EffectiveSearch:
             return Limit(evidence=("The base score is not known yet.",))
         dropped = [name for group in self.groups for name in group if name not in self.able]
         if not self.able:
-            none = (
-                f"The model can do none of the tasks ({', '.join(dropped)}) at "
-                f"{self.base_tokens:,} tokens, so no length can be compared with that."
-            )
-            return Limit(evidence=(none,))
-        base = (
-            f"At {self.base_tokens:,} tokens the model scores {self.base.mean:.2f} "
-            f"({len(self.base.samples)} questions); a length holds when it keeps {KEPT:.0%} of it."
-        )
-        evidence = [self._statement, base]
-        evidence += [self._sentence(length) for length in sorted(self._able_scores)[1:]]
+            return Limit(evidence=(nothing(dropped, self.base_tokens),))
+        holds, fails, _, _ = self._bracket
+        evidence = [
+            interval(holds, fails, ceiling_tokens=self.ceiling_tokens, confidence=CONFIDENCE),
+            base_sentence(self.base_tokens, self.base),
+            *(self._sentence(length) for length in sorted(self._able_scores)[1:]),
+        ]
         if dropped:
             evidence.append(f"Left out, for the model cannot do it at base: {', '.join(dropped)}.")
-        evidence.append(self._absolute(dropped))
+        known = {length: self.evidence(length) for length in self._able_scores}
+        evidence.append(absolute({} if dropped else known))
         return Limit(
             verdict=Verdict.FOUND if self._settled else Verdict.AT_LEAST,
-            tokens=self._bracket.holds,
-            below_tokens=self._bracket.fails,
+            tokens=holds,
+            below_tokens=fails,
             evidence=tuple(evidence),
         )
 
@@ -417,48 +420,15 @@ class EffectiveSearch:
 
     # What is said
 
-    @property
-    def _statement(self) -> str:
-        holds, fails, _, _ = self._bracket
-        if fails is not None:
-            return (
-                f"Answers stay right up to a length between {holds:,} and {fails:,} tokens, "
-                f"with {CONFIDENCE} confidence."
-            )
-        if holds == self.ceiling_tokens:
-            return f"Answers stay right up to {holds:,} tokens, the longest prompt there is."
-        return f"Answers stay right up to {holds:,} tokens or more."
-
-    def _absolute(self, dropped: list[str]) -> str:
-        """How far a fixed part of the whole task set is right, whatever the base is."""
-        if dropped:
-            return "No absolute, RULER-style length: that takes the whole task set."
-        length = 0
-        for tokens in sorted(self._able_scores):
-            by_family = self.evidence(tokens).by_family()
-            if sum(by_family.values()) < ABSOLUTE * len(by_family):
-                break
-            length = tokens
-        if not length:
-            return f"RULER-style, {ABSOLUTE:.1%} of the whole task set is right at no length."
-        return (
-            f"RULER-style, {ABSOLUTE:.1%} of the whole task set is right up to {length:,} tokens."
-        )
-
     def _sentence(self, length: int) -> str:
-        known = self.evidence(length)
         holds, fails, _, _ = self._bracket
         says = "holds" if length <= holds else "is undecided"
         if fails is not None and length >= fails:
             says = "fails"
-        if self._weights is None:
-            return f"{length:,} tokens: {known.mean:.2f} from {len(known.samples)} questions."
-        low, high = self._weights.kept_bounds(self._grid.cell(length), risk=BOUND_RISK)
-        kept = f"between {low:.0%} and {high:.0%}" if low else f"at most {max(high, LOST):.0%}"
-        return (
-            f"{length:,} tokens {says}: {known.mean:.2f} from {len(known.samples)} questions; by "
-            f"all lengths together {kept} of the base is kept."
-        )
+        kept = None
+        if self._weights is not None:
+            kept = self._weights.kept_bounds(self._grid.cell(length), risk=BOUND_RISK)
+        return length_sentence(length, self.evidence(length), says=says, kept=kept)
 
 
 def _near(holds: int, fails: int) -> bool:
