@@ -79,7 +79,10 @@ SECTIONS = {
     "effective_search": Section(
         "Searching for what stays right",
         ("benchmarks/effective_search.py",),
-        "1,000 simulated models whose answers fall off with length.",
+        "Three times 1,000 simulated models whose answers get worse with length, from at once to "
+        "gently, in four ways of which the search assumes one. Beside it, a hundred questions at "
+        "every length of a grid a step apart, read by each length's own bounds or by the search's "
+        "belief; `x fixed` is the part of that. The script says it all at its top.",
     ),
     "memory_model": Section(
         "Predicting memory",
