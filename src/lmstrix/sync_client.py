@@ -166,13 +166,16 @@ class LMStrix:
 
     def test_models(
         self,
-        models: Sequence[str] | None = None,
+        models: Sequence[str | Entry] | None = None,
         *,
-        options: TestOptions | None = None,
+        options: TestOptions | Sequence[TestOptions] | None = None,
+        parallel: int = 1,
         on_event: EventListener | None = None,
     ) -> list[TestResult]:
         """As `AsyncLMStrix.test_models`; `on_event` is called on the loop's thread."""
-        return self._run(self._inner.test_models(models, options=options, on_event=on_event))
+        return self._run(
+            self._inner.test_models(models, options=options, parallel=parallel, on_event=on_event)
+        )
 
     def map_curve(
         self,

@@ -15,9 +15,10 @@ from lmstrix.config import Settings
 from lmstrix.config.settings import TestSettings as Reserve
 from lmstrix.context.fit import machine_memory
 from lmstrix.context.options import TestOptions
-from lmstrix.context.pressure import MemoryGuard, Reading, guarded, is_here
+from lmstrix.context.pressure import MemoryGuard, Reading, guarded
 from lmstrix.errors import OutOfMemoryError
 from lmstrix.results import FailureKind
+from lmstrix.store.machine import is_here
 from lmstrix.types import Model
 
 if TYPE_CHECKING:

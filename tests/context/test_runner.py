@@ -439,7 +439,7 @@ async def test_models_are_tested_in_the_order_given_and_a_failure_stops_none(
 ) -> None:
     models = [
         worlds.model("large", size_bytes=300),
-        worlds.model("broken", size_bytes=200),
+        replace(worlds.model("broken", size_bytes=200), server="elsewhere"),
         worlds.model("small", size_bytes=100),
     ]
     worlds_by_key = {m.key: worlds.World() for m in models}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lmstrix.results import Limit, TestStatus, Verdict
 from lmstrix.store import LegacyTest, ListingChange, Store
+from lmstrix.store.models import subject
 from lmstrix.types import Listing, LoadConfig, Model, ModelType
 
 if TYPE_CHECKING:
@@ -258,3 +259,12 @@ def test_after_any_listings_the_last_is_what_is_there(
         present = {e.model.key: e.model for e in store.entries() if e.missing_since is None}
         assert present == last
         assert store.integrity() == ()
+
+
+def test_what_holds_on_another_machine_holds_there_alone(store: Store) -> None:
+    here, near, far = (
+        Model(key="m", provider="ollama", server=server, identity="the same file")
+        for server in ("http://127.0.0.1:11434", "http://localhost:9", "http://10.0.0.7:11434")
+    )
+    assert subject(here) == subject(near) == "the same file"
+    assert subject(far) not in ("the same file", subject(here))

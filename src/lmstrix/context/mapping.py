@@ -164,6 +164,7 @@ class Mapping:
         self._on_event(
             TestEvent(
                 model_key=self.result.model_key,
+                server=self._prober.model.server,
                 stage=Stage.ANSWER,
                 tokens=ask.length_tokens,
                 probe=self.result.probes,

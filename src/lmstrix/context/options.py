@@ -73,6 +73,7 @@ class TestEvent(msgspec.Struct, frozen=True, kw_only=True):
     __test__ = False
 
     model_key: str
+    server: str = ""
     stage: Stage
     tokens: int | None = None
     probe: int = 0

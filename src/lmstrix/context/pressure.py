@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from lmstrix.context.fit import machine_memory
 from lmstrix.errors import OutOfMemoryError
@@ -24,7 +23,6 @@ _T = TypeVar("_T")
 POLL_S = 0.1
 REACTION_S = 0.3  # from a reading until what was loaded has been given back
 SWAPPED_BYTES = 256 * 2**20  # more swap than this in use since the beginning is no chance
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,6 @@ def read_memory() -> Reading:
         available_bytes=machine_memory(reserve_bytes=0).free_bytes,
         swap_used_bytes=int(psutil.swap_memory().used),
     )
-
-
-def is_here(server: str) -> bool:
-    """Whether what a server loads is loaded into this machine's memory."""
-    return "://" not in server or urlsplit(server).hostname in _LOOPBACK
 
 
 async def guarded(

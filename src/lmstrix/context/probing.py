@@ -21,7 +21,7 @@ from lmstrix.context.filled import Filled
 from lmstrix.context.filling import Filler, question_room
 from lmstrix.context.holding import Holder
 from lmstrix.context.listening import is_gone
-from lmstrix.context.pressure import guarded, is_here
+from lmstrix.context.pressure import guarded
 from lmstrix.context.replies import Asker
 from lmstrix.context.vectors import fill
 from lmstrix.errors import (
@@ -32,6 +32,7 @@ from lmstrix.errors import (
 )
 from lmstrix.results import FailureKind, ProbeOutcome, Score
 from lmstrix.session import Session
+from lmstrix.store.machine import is_here
 from lmstrix.types import ModelType, Progress
 
 if TYPE_CHECKING:

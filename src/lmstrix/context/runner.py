@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from lmstrix.context.families import find_families
+from lmstrix.context.fleet import Post, Report, run_fleet
 from lmstrix.context.holding import served
 from lmstrix.context.lock import testing
 from lmstrix.context.options import EventListener, Stage, TestEvent, TestOptions
@@ -89,44 +90,56 @@ async def test_models(
     entries: Sequence[Entry],
     provider_of: Callable[[Model], Provider],
     store: Store,
-    options: TestOptions,
+    options: TestOptions | Sequence[TestOptions],
     *,
     settings: Settings,
     places: Places,
+    parallel: int = 1,  # noqa: PT028  # no pytest test
     on_event: EventListener | None = None,  # noqa: PT028  # no pytest test
     clock: Callable[[], float] = time.time,  # noqa: PT028  # no pytest test
 ) -> list[TestResult]:
     """Test several models in the order given; the failure of one does not stop the others.
 
-    `options.budget_s` is for all of them together. A model whose test could not run has a
-    result that says so in its notes and is not stored.
+    `options` are for all, or one for each; `budget_s` of the first is for all of them together.
+    Up to `parallel` servers are at work at a time, each on one model. A model whose test could not
+    run has a result that says so in its notes and is not stored; what is on a server that does
+    not answer is not tried again and again.
     """
     listen = on_event or _nobody
     families = find_families()
     begun = time.monotonic()
-    results = []
-    if options.reset:  # all at once: each reset takes a backup
-        store.reset_tests([entry.model for entry in entries])
-        options = replace(options, reset=False)
-    for entry in entries:
-        one = options
-        if options.budget_s is not None:
-            one = replace(options, budget_s=options.budget_s - (time.monotonic() - begun))
-        job = _Job(entry.model, store, one, settings, places, families, clock)
+    each = [options] * len(entries) if isinstance(options, TestOptions) else list(options)
+    forgotten = [e.model for e, one in zip(entries, each, strict=True) if one.reset]
+    if forgotten:  # all at once: each reset takes a backup
+        store.reset_tests(forgotten)
+    budget_s = each[0].budget_s if each else None
+
+    def job_of(number: int) -> _Job:
+        left_s = None if budget_s is None else budget_s - (time.monotonic() - begun)
+        one = replace(each[number], reset=False, budget_s=left_s)
+        return _Job(entries[number].model, store, one, settings, places, families, clock)
+
+    async def test(number: int) -> Report:
+        job = job_of(number)
         try:
-            if one.budget_s is not None and one.budget_s <= 0:
-                result = job.not_run(TestStatus.UNTESTED, BUDGET_NOTE)
-            else:
-                result = await job.locked(provider_of(entry.model), listen)
+            if job.options.budget_s is not None and job.options.budget_s <= 0:
+                return Report(job.not_run(TestStatus.UNTESTED, BUDGET_NOTE))
+            return Report(await job.locked(provider_of(job.model), listen))
         except UnreachableError as error:
-            result = job.not_run(TestStatus.INTERRUPTED, error.message)
-            result = replace(result, failure=FailureKind.UNREACHABLE)
-            listen(_event(result, error.message))
+            return Report(skip(number, error.message), silent=error.message)
         except LMStrixError as error:
             result = job.not_run(TestStatus.FAILED, error.message)
-            listen(_event(result, error.message))
-        results.append(result)
-    return results
+            listen(_event(job.model, result, error.message))
+            return Report(result)
+
+    def skip(number: int, why: str) -> TestResult:
+        job = job_of(number)
+        result = replace(job.not_run(TestStatus.INTERRUPTED, why), failure=FailureKind.UNREACHABLE)
+        listen(_event(job.model, result, why))
+        return result
+
+    posts = [Post(entry.model.server, subject(entry.model)) for entry in entries]
+    return await run_fleet(posts, test, skip, parallel=parallel)
 
 
 @dataclass(frozen=True)
@@ -190,7 +203,7 @@ class _Job:
                 kept = await self.confirm(kept, plan, provider, on_event)
                 plan = await self.plan(provider)
             if kept is not None:
-                on_event(_event(kept, "Tested before; --reset tests anew."))
+                on_event(_event(self.model, kept, "Tested before; --reset tests anew."))
                 return kept
             return await self.run(plan, provider, on_event)
 
@@ -243,7 +256,7 @@ class _Job:
             if owed:
                 result = replace(result, notes=(*result.notes, owed))
                 self.store.save_test(result)
-        on_event(_event(result, status.value))
+        on_event(_event(self.model, result, status.value))
         return result
 
     def _prober(self, plan: TestPlan, provider: Provider) -> Prober:
@@ -324,8 +337,14 @@ def _failure(result: TestResult) -> FailureKind | None:
     return result.loadable.failure or result.processable.failure
 
 
-def _event(result: TestResult, message: str) -> TestEvent:
-    return TestEvent(model_key=result.model_key, stage=Stage.DONE, message=message, result=result)
+def _event(model: Model, result: TestResult, message: str) -> TestEvent:
+    return TestEvent(
+        model_key=result.model_key,
+        server=model.server,
+        stage=Stage.DONE,
+        message=message,
+        result=result,
+    )
 
 
 def _nobody(_: TestEvent) -> None:

@@ -158,6 +158,7 @@ class _Tuner:
             self._on_event(
                 TestEvent(
                     model_key=result.model_key,
+                    server=self._entry.model.server,
                     stage=Stage.PROCESS,
                     tokens=tokens,
                     probe=result.probes,

@@ -118,6 +118,7 @@ class Walk:
         self._on_event(
             TestEvent(
                 model_key=self.result.model_key,
+                server=self._prober.model.server,
                 stage=self._stage,
                 tokens=self._tokens or None,
                 probe=self.result.probes,

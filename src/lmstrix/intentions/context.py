@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lmstrix.context.runner import EventListener, TestPlan
     from lmstrix.context.tune import Tuning
     from lmstrix.results import TestResult
+    from lmstrix.store import Entry
 
 
 KV_TYPES = ("f16", "q8_0", "q4_0")
@@ -82,15 +83,18 @@ class Context(Facade):
 
     async def test_models(
         self,
-        models: Sequence[str] | None = None,
+        models: Sequence[str | Entry] | None = None,
         *,
-        options: TestOptions | None = None,
+        options: TestOptions | Sequence[TestOptions] | None = None,
+        parallel: int = 1,
         on_event: EventListener | None = None,
     ) -> list[TestResult]:
         """Test several models in the order given; the failure of one stops no other.
 
-        `None` is every model that is there, the cheapest first. `options.budget_s` is for all
-        of them together. A test that could not run has a result that says why in its notes.
+        `None` is every model that is there, the cheapest first. Up to `parallel` servers are at
+        work at a time, each on one model. `options` are for all of them, or one for each;
+        `budget_s` of the first is for all together. A test that could not run has a result that
+        says why in its notes.
         """
         from lmstrix.context.options import TestOptions
         from lmstrix.context.runner import test_models
@@ -100,7 +104,9 @@ class Context(Facade):
             there = [entry for entry in self._open.entries() if entry.missing_since is None]
             entries = sort_entries(there, "smart")
         else:
-            entries = [await self.find(model) for model in models]
+            entries = [
+                await self.find(model) if isinstance(model, str) else model for model in models
+            ]
         return await test_models(
             entries,
             self._open.provider_of,
@@ -108,6 +114,7 @@ class Context(Facade):
             options or TestOptions(),
             settings=self.settings,
             places=self.places,
+            parallel=parallel,
             on_event=on_event,
         )
 

@@ -7,8 +7,15 @@ import hashlib
 import os
 import platform
 from pathlib import Path
+from urllib.parse import urlsplit
 
 _CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def is_here(server: str) -> bool:
+    """Whether what a server loads is loaded into this machine's memory."""
+    return "://" not in server or urlsplit(server).hostname in _LOOPBACK
 
 
 @functools.cache

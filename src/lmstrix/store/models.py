@@ -8,7 +8,7 @@ import msgspec
 
 from lmstrix.results import TestResult, TestStatus
 from lmstrix.store.database import Database
-from lmstrix.store.machine import machine_id
+from lmstrix.store.machine import is_here, machine_id
 from lmstrix.types import Listing, Model
 
 if TYPE_CHECKING:
@@ -65,8 +65,12 @@ class ListingChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subject(model: Model) -> str:
-    """What a model's results are found by: the identity of its file, else its key."""
-    return model.identity or model.key
+    """What a model's results are found by: the identity of its file, else its key.
+
+    What holds on another machine holds there alone.
+    """
+    name = model.identity or model.key
+    return name if is_here(model.server) else f"{name} at {model.server}"
 
 
 class Models(Database):
@@ -109,7 +113,7 @@ class Models(Database):
                 if (before := rows.get(key)) is not None:
                     (known if before[1] == content[3] else changed).append(key)
                     updates.append((*content, before[0]))
-                elif model.identity and (old := moved.pop(model.identity, None)) is not None:
+                elif model.identity and (old := moved.pop(subject(model), None)) is not None:
                     changed.append(key)
                     updates.append((*content, absent.pop(old)[0]))
                 elif (row := imported.get(key)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -18,6 +19,7 @@ from lmstrix.cli.options import (
 )
 from lmstrix.cli.resetting import confirm_reset
 from lmstrix.cli.root import command as declare
+from lmstrix.cli.units import counted
 from lmstrix.cli.values import DURATION, TOKENS
 from lmstrix.errors import NotFoundError, UsageError
 
@@ -39,7 +41,9 @@ class Job(NamedTuple):
 
 
 SECTIONS = {
-    "Which models": ("model_option", "every", "chosen", "keywords", "sort", "interrupted"),
+    "Which models": (
+        "model_option", "every", "chosen", "keywords", "sort", "parallel", "interrupted",
+    ),
     "How far": (
         "ctx", "fast", "curve", "threshold", "timeout", "budget", "force", "reset", "yes",
     ),
@@ -52,6 +56,7 @@ EXAMPLES = """\
 Examples:
   lmstrix test my-model
   lmstrix test --all --fast                 every model, without the quality part
+  lmstrix test --all --parallel 3           on three servers at a time
   lmstrix test --filter 'size:<5GB' --budget 1h
   lmstrix test my-model --ctx 32k           this one size only
   lmstrix test --continue                   take up what was interrupted
@@ -69,6 +74,13 @@ fills the context is processed whole. Effective: answers stay as good as at shor
 @click.option("--filter", "chosen", metavar="FILTER", help="Test those that 'list FILTER' shows.")
 @click.option("--key", "keywords", metavar="A,B", help="Test those with these words in their name.")
 @click.option("--sort", metavar="KEY", help="Order of the tests, as in 'list'.  [default: smart]")
+@click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Test on so many servers at a time, one model on each.",
+)
 @click.option(
     "--continue",
     "interrupted",
@@ -114,6 +126,10 @@ def command(invocation: Invocation, /, **given: Any) -> int:
         raise UsageError("--yes answers the question of --reset; there is none without it.")
     if given["tuned"] and given["curve"]:
         raise UsageError("--tune and --curve are two things.", hint="One after the other.")
+    if given["parallel"] > 1 and (given["curve"] or given["tuned"]):
+        raise UsageError(
+            "--parallel is for the limits alone.", hint="Leave out --curve and --tune."
+        )
     if given["layers"] and not given["tuned"]:
         raise UsageError("--tune-layers says what --tune compares.", hint="Add --tune.")
     return invocation.run(_test(invocation, model, given))
@@ -123,7 +139,6 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
     from lmstrix.cli.limits_report import (  # not needed for --help
         plan_data,
         plan_lines,
-        report_lines,
     )
 
     terminal = invocation.terminal
@@ -144,16 +159,44 @@ async def _test(invocation: Invocation, model: str | None, given: Mapping[str, A
 
             return await tune_all(invocation, client, jobs, given)
         results = await _run(invocation, client, jobs, given)
-    if len(results) < len(jobs):
-        terminal.note(f"note: The budget ended after {len(results)} of {len(jobs)} models.")
-    if given["form"] == "text":
-        for line in report_lines(results, terminal):
-            terminal.print(line)
-        for line in _curve_lines(results) if given["curve"] else ():
-            terminal.print(line)
-    else:
-        terminal.print(encode(results, given["form"]))
+    _show(invocation, jobs, given, results)
     return _exit_code(results)
+
+
+def _show(
+    invocation: Invocation,
+    jobs: Sequence[Job],
+    given: Mapping[str, Any],
+    results: Sequence[TestResult],
+) -> None:
+    """What was found; of servers that were silent only that they were."""
+    from lmstrix.cli.limits_report import report_lines
+
+    terminal = invocation.terminal
+    ran, silent = _sorted_out(results)
+    done = len(ran) + len(silent)
+    if done < len(jobs):
+        terminal.note(f"note: The budget ended after {done} of {len(jobs)} models.")
+    for why, number in Counter(" ".join(one.notes) for one in silent).items():
+        terminal.note(f"note: {counted(number, 'model')} left out: {why}")
+    if given["form"] != "text":
+        terminal.print(encode([*ran, *silent], given["form"]))
+        return
+    for line in report_lines(ran, terminal):
+        terminal.print(line)
+    for line in _curve_lines(ran) if given["curve"] else ():
+        terminal.print(line)
+
+
+def _sorted_out(
+    results: Sequence[TestResult],
+) -> tuple[list[TestResult], list[TestResult]]:
+    """Those that ran, and those whose server was silent; others had no time."""
+    from lmstrix.results import FailureKind, TestStatus
+
+    silent = [one for one in results if one.failure is FailureKind.UNREACHABLE]
+    ran = [one for one in results if one not in silent and one.status is not TestStatus.UNTESTED]
+    return ran, silent
 
 
 def _curve_lines(results: Sequence[TestResult]) -> Iterator[str]:
@@ -261,14 +304,15 @@ async def _run(
     if terminal.err_live and not terminal.quiet:
         from lmstrix.cli.live_tests import LiveTests
 
-        with LiveTests(terminal, [job.entry for job in jobs]) as live:
-            return await _one_by_one(client, jobs, given, live.on_event)
+        entries = [job.entry for job in jobs]
+        with LiveTests(terminal, entries, parallel=given["parallel"]) as live:
+            return await _all(client, jobs, given, live.on_event)
     from lmstrix.cli.limits_report import EventLines
 
-    return await _one_by_one(client, jobs, given, EventLines(terminal).on_event)
+    return await _all(client, jobs, given, EventLines(terminal).on_event)
 
 
-async def _one_by_one(
+async def _all(
     client: AsyncLMStrix,
     jobs: Sequence[Job],
     given: Mapping[str, Any],
@@ -277,20 +321,34 @@ async def _one_by_one(
     """Test in the order given (--sort), all within the one budget."""
     from msgspec.structs import replace
 
+    jobs = [job._replace(options=replace(job.options, budget_s=given["budget"])) for job in jobs]
+    if given["curve"]:
+        return await _curves(client, jobs, on_event)
+    if len(jobs) == 1:  # its error is the command's
+        (job,) = jobs
+        return [await client.test_model(job.name, options=job.options, on_event=on_event)]
+    return await client.test_models(
+        [job.entry for job in jobs],
+        options=[job.options for job in jobs],
+        parallel=given["parallel"],
+        on_event=on_event,
+    )
+
+
+async def _curves(
+    client: AsyncLMStrix, jobs: Sequence[Job], on_event: EventListener
+) -> Sequence[TestResult]:
+    from msgspec.structs import replace
+
     began = time.monotonic()
     results: list[TestResult] = []
     for name, _, options in jobs:
-        if given["budget"] is not None:
-            left = given["budget"] - (time.monotonic() - began)
+        if options.budget_s is not None:
+            left = options.budget_s - (time.monotonic() - began)
             if left <= 0 and results:
                 break
             options = replace(options, budget_s=left)  # noqa: PLW2901  # the same, held to the rest
-        if given["curve"]:
-            results.append(await client.map_curve(name, options=options, on_event=on_event))
-            continue
-        if len(jobs) == 1:  # its error is the command's
-            return [await client.test_model(name, options=options, on_event=on_event)]
-        results += await client.test_models([name], options=options, on_event=on_event)
+        results.append(await client.map_curve(name, options=options, on_event=on_event))
     return results
 
 
