@@ -300,6 +300,13 @@ def test_a_test_goes_to_the_models_of_its_file_else_of_its_key(
     assert len(only) == 3
 
 
+def test_entries_behind_a_lost_closing_brace_are_read() -> None:
+    raw = document(*(record(i) for i in range(4)))
+    start = raw.index("}", raw.index('"capabilities"'))
+    found = read_legacy((raw[:start] + raw[start + 1 :]).encode())
+    assert [item[0].key for item in found.items] == [f"acme/model-{i}" for i in range(4)]
+
+
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),

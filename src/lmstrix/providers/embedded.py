@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from lmstrix.errors import (
     GenerationError,
     GGUFError,
     LMStrixError,
+    LoadError,
     NotFoundError,
     StalledError,
     UnsupportedError,
@@ -201,6 +203,13 @@ class EmbeddedProvider(BaseProvider):
         needs more memory than the limit, or than the machine has, is refused before anything
         starts. Raises `LoadError` or `OutOfMemoryError`.
         """
+        if model.path is not None and not await asyncio.to_thread(os.path.exists, model.path):
+            raise LoadError(
+                f"{model.key} did not load: its file {model.path} is not there any more.",
+                model=model.key,
+                context_tokens=config.context_tokens,
+                hint="Look for where it went: lmstrix scan",
+            )
         spec = plan(model, config, self._settings.embedded, cores=usable_cores())
         await asyncio.to_thread(_refuse_hopeless, spec, config)
         names = [instance_id] if instance_id else _names(model.key)

@@ -156,7 +156,8 @@ _STRING = r'"((?:[^"\\]|\\.)*)"'
 _NEXT = re.compile(rf"\s*,?\s*{_STRING}\s*:\s*", re.DOTALL)
 _END = re.compile(r"\s*,?\s*(?:\}|$)")
 _OBJECT = re.compile(rf"{_STRING}\s*:\s*(?=\{{)", re.DOTALL)
-_OF_AN_ENTRY = {"id", "model_id", "path", "size_bytes", "ctx_in", "context_test_status"}
+_NAMES = {"id", "model_id", "path"}
+_OF_AN_ENTRY = {*_NAMES, "size_bytes", "ctx_in", "context_test_status"}
 _ENTRY_BEGINS = re.compile(rf'\{{\s*"(?:{"|".join(_OF_AN_ENTRY)})"')
 
 
@@ -183,9 +184,28 @@ def _salvaged(text: str, problems: list[str]) -> Iterator[tuple[str, object]]:
                 problems.append(f"{match[1]}: cannot be read ({error}).")
             lost, place = True, match.end()
             continue
-        if not lost or (isinstance(value, dict) and not _OF_AN_ENTRY.isdisjoint(value)):
+        if not lost or _is_entry(value):
             lost = False
-            yield match[1], value
+            yield from _unfolded(match[1], value)
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict) and not _OF_AN_ENTRY.isdisjoint(value)
+
+
+def _is_named(value: object) -> bool:
+    return isinstance(value, dict) and not _NAMES.isdisjoint(value)
+
+
+def _unfolded(place: str, value: object) -> Iterator[tuple[str, object]]:
+    """An entry, then those that a lost closing brace has put into it."""
+    inner: dict[str, object] = {}
+    if isinstance(value, dict):
+        inner = {name: one for name, one in value.items() if _is_named(one)}
+        value = {name: one for name, one in value.items() if name not in inner}
+    yield place, value
+    for name, one in inner.items():
+        yield from _unfolded(name, one)
 
 
 # One entry

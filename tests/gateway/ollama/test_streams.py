@@ -41,7 +41,7 @@ async def until_users(gateway: Serving, http: httpx2.AsyncClient, *, any_left: b
 
 async def test_a_client_that_goes_ends_its_answer(slow: Serving):
     body = {"model": "slow", "prompt": "x", "raw": True, "options": LONG}
-    async with httpx2.AsyncClient(base_url=slow.url) as http:
+    async with httpx2.AsyncClient(base_url=slow.url, timeout=60) as http:
         async with http.stream("POST", "/api/generate", json=body) as response:
             lines = response.aiter_lines()
             assert json.loads(await anext(lines))["done"] is False
@@ -50,7 +50,7 @@ async def test_a_client_that_goes_ends_its_answer(slow: Serving):
 
 async def test_a_client_that_waits_for_a_whole_answer_and_goes_ends_it_too(slow: Serving):
     body = {"model": "slow", "prompt": "x", "raw": True, "stream": False, "options": LONG}
-    async with httpx2.AsyncClient(base_url=slow.url) as http:
+    async with httpx2.AsyncClient(base_url=slow.url, timeout=60) as http:
         await http.post("/api/generate", json={"model": "slow", "options": {"num_ctx": 4096}})
         asking = asyncio.create_task(http.post("/api/generate", json=body))
         await until_users(slow, http, any_left=True)
@@ -61,7 +61,7 @@ async def test_a_client_that_waits_for_a_whole_answer_and_goes_ends_it_too(slow:
 async def test_an_engine_that_dies_is_told_in_the_last_line(slow: Serving):
     body = {"model": "slow", "prompt": "x", "raw": True, "options": LONG}
     async with (
-        httpx2.AsyncClient(base_url=slow.url) as http,
+        httpx2.AsyncClient(base_url=slow.url, timeout=60) as http,
         http.stream("POST", "/api/generate", json=body) as response,
     ):
         lines = response.aiter_lines()
