@@ -91,6 +91,13 @@ class MemoryUse(msgspec.Struct, frozen=True, kw_only=True):
     resident_bytes: int = 0
 
 
+class LoadEstimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server says a load would take, and whether that fits; `None` where it does not say."""
+
+    memory: MemoryUse
+    fits: bool | None = None
+
+
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded copy of a model.
 

@@ -24,6 +24,7 @@ from lmstrix.types import (
     Fragment,
     Instance,
     LoadConfig,
+    LoadEstimate,
     MemoryUse,
     Model,
     ModelType,
@@ -66,6 +67,7 @@ class World:
     hangs_loading_above: int = 10**9
     mute_above: int = 10**9
     tells_count: bool = True
+    says_fits_up_to: int | None = None
     bytes_per_token: int = 1000
     engine: str = "world 1"
     calls_left: int = 10**9
@@ -125,6 +127,12 @@ class World:
             del self.instances[instance_id]  # a load that raises leaves nothing behind
             raise
         return instance
+
+    async def estimate(self, model: Model, config: LoadConfig) -> LoadEstimate | None:
+        if self.says_fits_up_to is None:
+            return None
+        fits = (config.context_tokens or 0) <= self.says_fits_up_to
+        return LoadEstimate(memory=MemoryUse(), fits=fits)
 
     async def unload(self, instance_id: str) -> None:
         if instance_id not in self.instances:

@@ -241,8 +241,9 @@ async def test_the_servers_tokenizer_template_and_defaults_are_ours_to_use(
         next(one for one in (await native.list_models()).models if one.key == "tiny-chat"),
         LoadConfig(context_tokens=512),
     )
-    assert estimate.weights_bytes > 10**6
-    assert 0 < estimate.kv_bytes < estimate.weights_bytes
+    assert estimate.fits
+    assert estimate.memory.weights_bytes > 10**6
+    assert 0 < estimate.memory.kv_bytes < estimate.memory.weights_bytes
     with pytest.raises(UnsupportedError):
         await native.detokenize(loaded, [1])
 

@@ -78,19 +78,20 @@ def make_plan(
     earlier: Sequence[TestResult] = (),
     probes: Iterable[Probe] = (),
     prior: Prior | None = None,
+    memory_known: bool = True,
     served: Instance | None = None,
 ) -> TestPlan:
     """Decide what to do.
 
     `earlier` are the results for `key`, newest first, `probes` the finished probes of all of
-    them, oldest first. Without a `prior` the memory need is unknown, and the ceiling is 102,400
-    unless told otherwise. Of what is `served` nothing counts that was found when it had another
-    size. Raises `UsageError` for sizes that contradict each other.
+    them, oldest first. Without a `prior`, or with one that says nothing of memory, the ceiling is
+    102,400 unless told otherwise. Of what is `served` nothing counts that was found when it had
+    another size. Raises `UsageError` for sizes that contradict each other.
     """
     declared = model.declared_context_tokens
     threshold = options.threshold_tokens or settings.test.threshold_tokens
     held = None if served is None else served.context_tokens
-    if threshold is None and prior is None and held is None:
+    if threshold is None and held is None and (prior is None or not memory_known):
         threshold = UNKNOWN_MEMORY_CEILING
     ceiling = min(size for size in (declared, threshold, held, 2**31) if size is not None)
     if served is not None:

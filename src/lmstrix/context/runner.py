@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +13,8 @@ from lmstrix.context.fleet import Post, Report, run_fleet
 from lmstrix.context.holding import served
 from lmstrix.context.lock import testing
 from lmstrix.context.options import EventListener, Stage, TestEvent, TestOptions
-from lmstrix.context.plan import BUDGET_NOTE, TestPlan, make_plan, predict, test_key
+from lmstrix.context.plan import BUDGET_NOTE, TestPlan, make_plan, test_key
+from lmstrix.context.priors import Expectation, expectation_of
 from lmstrix.context.probing import Prober
 from lmstrix.context.walk import OutOfTimeError, Walk
 from lmstrix.errors import LMStrixError, UnreachableError, UsageError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from lmstrix.config import Places, Settings
     from lmstrix.context.families import Families
-    from lmstrix.context.search import Prior
     from lmstrix.providers import Provider
     from lmstrix.results import TestAsk, TestKey
     from lmstrix.store import Entry, Store
@@ -169,12 +168,13 @@ class _Job:
         key = self.key
         there = await served(provider, self.model)
         if there is not None:
-            return self._plan(key, there, None)
-        # Reading a large header takes a tenth of a second, which a live table would show.
-        prior = await asyncio.to_thread(predict, self.model, key.load, settings=self.settings)
-        return self._plan(key, None, prior)
+            return self._plan(key, there, Expectation(None, of_memory=False))
+        expected = await expectation_of(
+            self.model, key.load, provider, self.store, settings=self.settings
+        )
+        return self._plan(key, None, expected)
 
-    def _plan(self, key: TestKey, there: Instance | None, prior: Prior | None) -> TestPlan:
+    def _plan(self, key: TestKey, there: Instance | None, expected: Expectation) -> TestPlan:
         if there is not None and self.options.load != LoadConfig():
             raise UsageError(
                 f"How {self.model.key} is loaded is decided by its server {there.server}.",
@@ -187,7 +187,8 @@ class _Job:
             settings=self.settings,
             earlier=self.store.loadable_results(key),
             probes=self.store.known_sizes(key),
-            prior=prior,
+            prior=expected.prior,
+            memory_known=expected.of_memory,
             served=there,
         )
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Instance,
         Listing,
         LoadConfig,
+        LoadEstimate,
         Model,
         ProgressListener,
         Request,
@@ -148,6 +149,10 @@ class Provider(Protocol):
         `resident` lets the instance outlive this process (until `config.ttl_s` idle). Raises
         `LoadError` or its child `OutOfMemoryError`. Cancelling the call ends the load.
         """
+        ...
+
+    async def estimate(self, model: Model, config: LoadConfig) -> LoadEstimate | None:
+        """What the server says that a load would take; `None` where it says nothing."""
         ...
 
     async def unload(self, instance_id: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Instance,
         Listing,
         LoadConfig,
+        LoadEstimate,
         Model,
         ProgressListener,
         Request,
@@ -69,6 +70,10 @@ class BaseProvider:
     ) -> Instance:
         """Refused: the server alone decides what is loaded."""
         self.refuse("load a model on request")
+
+    async def estimate(self, model: Model, config: LoadConfig) -> LoadEstimate | None:  # noqa: ARG002
+        """Nothing: the server does not say beforehand what a load takes."""
+        return None
 
     async def unload(self, instance_id: str) -> None:  # noqa: ARG002
         """Refused: the server alone decides what is loaded."""

@@ -38,7 +38,7 @@ from lmstrix.providers.identify import configured, look_for
 from lmstrix.providers.lmstudio import asking, describing, pictures
 from lmstrix.providers.lmstudio.answering import Answer
 from lmstrix.providers.lmstudio.translating import translated
-from lmstrix.types import Listing, MemoryUse, ModelType, Phase, Progress, WireRequest
+from lmstrix.types import Listing, LoadEstimate, MemoryUse, ModelType, Phase, Progress, WireRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -247,8 +247,8 @@ class LMStudioNativeProvider(BaseProvider):
         with self._told():
             await self._session(namespace).unload(instance_id)
 
-    async def estimate(self, model: Model, config: LoadConfig) -> MemoryUse:
-        """What LM Studio says a load would take."""
+    async def estimate(self, model: Model, config: LoadConfig) -> LoadEstimate | None:
+        """What LM Studio says a load would take; `None` from one too old to say."""
         namespace = "embedding" if model.type is ModelType.EMBEDDING else "llm"
         parameter = parameters.EstimateParameter(
             model_key=model.key,
@@ -257,12 +257,17 @@ class LMStudioNativeProvider(BaseProvider):
             ),
         )
         with self._told():
-            usage = await self._session(namespace).ask(endpoints.ESTIMATE_USAGE, parameter)
+            usage = await self._optional(namespace, endpoints.ESTIMATE_USAGE, parameter)
+        if usage is None:
+            return None
         memory = usage.memory
-        return MemoryUse(
-            weights_bytes=int(memory.model_bytes),
-            kv_bytes=int(memory.context_bytes),
-            resident_bytes=int(memory.total_bytes),
+        return LoadEstimate(
+            memory=MemoryUse(
+                weights_bytes=int(memory.model_bytes),
+                kv_bytes=int(memory.context_bytes),
+                resident_bytes=int(memory.total_bytes),
+            ),
+            fits=usage.passes_guardrails,
         )
 
     # Answers
