@@ -203,6 +203,14 @@ async def test_a_size_known_to_be_bad_is_tried_again_only_with_force(bench: Any)
     assert at.world.loaded[-1] == 4096
 
 
+async def test_what_a_server_would_round_to_a_bad_size_is_not_tried_either(bench: Any) -> None:
+    at = bench(loads_up_to=3900, rounds_up_to=256)
+    await at.run(context_tokens=4096)
+    result = await at.run(fast=True)
+    assert result.loadable.tokens == 3840
+    assert all(-(-size // 256) * 256 < 4096 for size in at.world.loaded[1:])
+
+
 async def test_the_threshold_is_never_passed(bench: Any) -> None:
     at = bench()
     result = await at.run(threshold_tokens=2000, fast=True)

@@ -267,6 +267,10 @@ class LoadSearch:
             self._reached = max(self._reached, tokens, held)
         self._good = max(self._good, held)
 
+    def rule_out(self, tokens: int) -> None:
+        """Take it as known, without a load, that `tokens` fails."""
+        self._bads.add(tokens)
+
     def next(self) -> int | None:
         """The size to load next; `None` when the search is over. Asking again changes nothing."""
         wall = min(self._bads, default=self.ceiling_tokens + 1)

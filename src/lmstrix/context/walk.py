@@ -136,7 +136,12 @@ class Walk:
             await self._load(search, plan.only_tokens)
         while plan.only_tokens is None and (tokens := search.next()) is not None:
             step = rounding(self._known)
-            await self._load(search, min(-(-tokens // step) * step, plan.ceiling_tokens))
+            size = min(-(-tokens // step) * step, plan.ceiling_tokens)
+            _, wall = search.bracket
+            if wall is not None and size >= wall:  # it would be a size that failed
+                search.rule_out(max(first_failing(size, step), search.bracket[0] + 1))
+            else:
+                await self._load(search, size)
         self._keep(loadable=loadable_limit(search, self._known, self._plan))
 
     def _is_known(self, tokens: int) -> bool:
