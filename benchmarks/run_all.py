@@ -84,6 +84,13 @@ SECTIONS = {
         "every length of a grid a step apart, read by each length's own bounds or by the search's "
         "belief; `x fixed` is the part of that. The script says it all at its top.",
     ),
+    "against_1x": Section(
+        "Context tests beside LMStrix 1.0.83",
+        ("benchmarks/against_1x.py",),
+        "The same server for both: our gateway as LM Studio, with models whose limits are known. "
+        "1.0.83 works with it as it is. Its command tries one size, and its halving, of which the "
+        "command makes no use, asks for more than the models declare and believes what it gets.",
+    ),
     "memory_model": Section(
         "Predicting memory",
         ("benchmarks/memory_model.py", "--markdown"),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from gateway.lmstudio_native.lines import RefusalError, by_name, load, question, stack
 
+from lmstrix.config import EmbeddedSettings, Settings
+from lmstrix.lmstudio.async_client import AsyncClient
 from lmstrix.types import LoadConfig
 
 if TYPE_CHECKING:
@@ -181,6 +183,16 @@ async def test_what_holds_without_settings_can_be_asked(connect_to: Connect):
     assert values["llm.prediction.temperature"] == pytest.approx(0.8)
     assert values["llm.prediction.topKSampling"] == 40
     assert values["llm.prediction.minPSampling"]["checked"] is True
+
+
+async def test_an_estimate_fits_what_the_engine_may_take(serve: Serve):
+    for limit_bytes, fits in ((None, True), (2**20, False)):
+        embedded = EmbeddedSettings(memory_limit_bytes=limit_bytes)
+        settings = Settings(shipped_models=True, discover=False, embedded=embedded)
+        running = await serve(settings)
+        async with AsyncClient(running.url) as client:
+            usage = await client.llm.estimate_resources("tiny-chat", config={"contextLength": 512})
+        assert usage.passes_guardrails is fits
 
 
 async def test_an_estimate_grows_with_the_context_and_counts_no_gpu(connect_to: Connect):

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from msgspec.structs import replace
+
 from lmstrix.errors import UnsupportedError
 from lmstrix.gateway.lmstudio_facts import domain_of
 from lmstrix.gateway.lmstudio_native.failures import (
@@ -161,6 +163,9 @@ class Loading:
         entry = await self._entry(parameter.model_key, namespace)
         config = read_load_config(parameter.load_config_stack.collapse())
         sized = self._gateway.sized(entry, config)
+        if sized.memory_limit_bytes is None and entry.model.provider == "embedded":
+            limit = self._gateway.client.settings.embedded.memory_limit_bytes
+            sized = replace(sized, memory_limit_bytes=limit)
         return await asyncio.to_thread(_estimate, entry.model, sized)
 
 
@@ -246,7 +251,7 @@ async def _stepwise(
 
 def _estimate(model: Model, config: LoadConfig) -> ModelUsage:
     """What the memory model says of a load, and whether this machine has that much now."""
-    from lmstrix.context.fit import machine_memory  # noqa: PLC0415  # only an estimate needs these
+    from lmstrix.context.fit import buffer_bytes, machine_memory  # noqa: PLC0415  # rarely needed
     from lmstrix.gguf import MemoryModel, read_header  # noqa: PLC0415
 
     if model.path is None or model.format != "gguf":
@@ -256,6 +261,8 @@ def _estimate(model: Model, config: LoadConfig) -> ModelUsage:
     context = need.kv_bytes + need.recurrent_bytes + need.checkpoint_bytes
     weights = need.total_bytes - context
     on_gpu = config.gpu_layers not in (None, 0)
+    room = machine_memory(config.memory_limit_bytes)
+    taken = buffer_bytes(need) if room.capped else need.total_bytes  # what a limit is about
     return ModelUsage(
         memory=MemoryEstimate(
             confidence="high" if memory.confidence in _CONFIDENT else "low",
@@ -266,7 +273,7 @@ def _estimate(model: Model, config: LoadConfig) -> ModelUsage:
             context_bytes=context,
             total_bytes=need.total_bytes,
         ),
-        passes_guardrails=need.total_bytes <= machine_memory().budget_bytes,
+        passes_guardrails=taken <= room.budget_bytes,
     )
 
 
